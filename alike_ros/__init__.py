@@ -1,0 +1,1 @@
+"""Learned visual odometry for ROS 2."""
