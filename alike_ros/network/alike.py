@@ -50,7 +50,9 @@ def load_alike(path: str | Path) -> ALIKE:
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        raise ModelError(f"{path} does not hold the weights of an ALIKE network: {error}") from error
+        raise ModelError(
+            f"{path} does not hold the weights of an ALIKE network: {error}"
+        ) from error
     return network.eval()
 
 

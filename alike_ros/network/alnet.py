@@ -122,7 +122,7 @@ class ALNet(nn.Module):
         if self.convhead1 is not None:
             sampled = F.relu(sampled @ self.convhead1.weight.flatten(1).T)
         dense = F.normalize(sampled @ self.convhead2.weight[:-1].flatten(1).T, dim=-1)
-        dense = dense.unflatten(1, (-1, 4))  # (B, N, 4, dim)
+        dense = dense.view(len(keypoints), -1, 4, self.dim)  # (B, N, 4, dim)
         return F.normalize((weights.unsqueeze(-1) * dense).sum(2), dim=-1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:

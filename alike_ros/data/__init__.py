@@ -1,0 +1,5 @@
+"""Sources of images: public data sets, folders, videos, bags and a renderer."""
+
+from alike_ros.data.sequence import CameraFrame, Sequence
+
+__all__ = ["CameraFrame", "Sequence"]

@@ -1,0 +1,35 @@
+"""What the odometry says about one frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from alike_ros.geometry import Array
+
+
+class Status(Enum):
+    """State of the odometry after a frame."""
+
+    INITIALISING = "initialising"  # mono: two views with enough parallax are still to come
+    TRACKING = "tracking"
+    LOST = "lost"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The pose at one frame, or why there is none.
+
+    world_from_cam (4, 4) is None unless status is TRACKING; world is the optical frame of the
+    first camera. covariance (6, 6) is of (translation, rotation) in the camera's frame, m^2 and
+    rad^2: world_from_cam_true = world_from_cam @ exp(error). None where it is unknown.
+    """
+
+    stamp_ns: int
+    status: Status
+    world_from_cam: Array | None = None
+    covariance: Array | None = None
+    num_matches: int = 0
+    num_inliers: int = 0
+    is_keyframe: bool = False
+    metric_scale: bool = False  # False: mono, lengths are in an arbitrary unit
