@@ -68,6 +68,10 @@ class DepthConfig(Checked):
     max_relative_step: float = setting(
         0.05, "depth steps between neighbouring pixels above this share are edges, not used", 0.0
     )
+    noise: float = setting(
+        0.0025, "standard deviation of a depth of 1 m; grows with z squared", 0.0
+    )
+    disparity_noise_px: float = setting(0.5, "standard deviation of a stereo disparity", 0.0)
     min_disparity_px: float = setting(1.0, "smallest stereo disparity that gives a depth", 0.01)
     max_row_error_px: float = setting(
         2.0, "largest distance of stereo matches from their row", 0.0
@@ -88,8 +92,9 @@ class KeyframeConfig(Checked):
     """When a frame becomes the one that later frames are compared with."""
 
     min_overlap: float = setting(
-        0.5, "new keyframe below this share of the keyframe's landmarks tracked", 0.0, 1.0
+        0.5, "new keyframe below this share of the most inliers that the last one had", 0.0, 1.0
     )
+    kept: int = setting(30, "keyframes kept to return to, the least recently used go first", 2)
     min_parallax_deg: float = setting(
         1.0, "mono: median angle between rays at which landmarks are triangulated", 0.0, 45.0
     )
@@ -127,8 +132,8 @@ class NodeConfig(Config):
     )
     approx_sync: bool = setting(True, "pair images whose stamps differ a little")
     approx_sync_max_interval: float = setting(0.02, "largest difference of paired stamps, s", 0.0)
-    sync_queue_size: int = setting(5, "images that wait for their partner, per topic", 1, 1000)
-    path_length: int = setting(1000, "most poses of the published path; 0 publishes none", 0)
+    sync_queue_size: int = setting(10, "messages that wait for a partner, per topic", 1, 1000)
+    path_length: int = setting(1000, "most poses of the published path", 0, 100_000)
 
 
 C = TypeVar("C", bound=Checked)

@@ -40,6 +40,15 @@ def skew(v: Array) -> Array:
     return np.asarray(S - np.swapaxes(S, -1, -2))
 
 
+def adjoint(a_from_b: Array) -> Array:
+    """(6, 6): carries small motions (translation, rotation) of frame b over to frame a."""
+    R, t = a_from_b[:3, :3], a_from_b[:3, 3]
+    Ad = np.zeros((6, 6))
+    Ad[:3, :3] = Ad[3:, 3:] = R
+    Ad[:3, 3:] = skew(t) @ R
+    return Ad
+
+
 def rotation_exp(rotvec: Array) -> Array:
     """Rotation vector (3,), radians -> rotation matrix (Rodrigues)."""
     angle = float(np.linalg.norm(rotvec))

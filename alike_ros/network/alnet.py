@@ -118,17 +118,23 @@ class ALNet(nn.Module):
         normalised at the four pixels around each keypoint, then interpolated.
         """
         corners, weights = _corners(keypoints, levels[0].shape[-2:])  # (B, N, 4, 2), (B, N, 4)
-        sampled = sample(levels, corners.flatten(1, 2), levels[0].shape[-2:])  # (B, 4N, dim)
+        dense = self.describe_pixels(levels, corners.flatten(1, 2)).unflatten(1, (-1, 4))
+        return F.normalize((weights.unsqueeze(-1) * dense).sum(2), dim=-1)
+
+    def describe_pixels(self, levels: list[Tensor], pixels: Tensor) -> Tensor:
+        """The dense descriptor map at whole pixels (B, N, 2) (x, y) -> (B, N, dim)."""
+        sampled = sample(levels, pixels, levels[0].shape[-2:])  # (B, N, dim)
         if self.convhead1 is not None:
             sampled = F.relu(sampled @ self.convhead1.weight.flatten(1).T)
-        dense = F.normalize(sampled @ self.convhead2.weight[:-1].flatten(1).T, dim=-1)
-        dense = dense.view(len(keypoints), -1, 4, self.dim)  # (B, N, 4, dim)
-        return F.normalize((weights.unsqueeze(-1) * dense).sum(2), dim=-1)
+        return F.normalize(sampled @ self.convhead2.weight[:-1].flatten(1).T, dim=-1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """RGB (B, 3, H, W) in [0, 1] -> scores (B, 1, H, W), unit descriptors (B, dim, H, W)."""
-        height, width = image.shape[-2:]
-        features = _aggregate(self.levels(image))
+        return self.dense(self.levels(image), *image.shape[-2:])
+
+    def dense(self, levels: list[Tensor], height: int, width: int) -> tuple[Tensor, Tensor]:
+        """Levels -> scores (B, 1, height, width), unit descriptors (B, dim, height, width)."""
+        features = _aggregate(levels)
         if self.convhead1 is not None:
             features = F.relu(self.convhead1(features))
         head = self.convhead2(features)[:, :, :height, :width]

@@ -31,5 +31,5 @@ class Estimate:
     covariance: Array | None = None
     num_matches: int = 0
     num_inliers: int = 0
-    is_keyframe: bool = False
+    is_keyframe: bool = False  # this frame, or the one before it, became a keyframe
     metric_scale: bool = False  # False: mono, lengths are in an arbitrary unit

@@ -1,0 +1,105 @@
+"""Keypoint detection on the CPU: what `network/detection.py` does, in NumPy and OpenCV.
+
+It works on logits, the scores before the sigmoid: the sigmoid keeps order, so it is needed in the
+windows around keypoints only.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from alike_ros.config import DetectorConfig
+
+Float = NDArray[np.float32]
+
+RADIUS = 2  # half the window of non-maximum suppression and of the soft-argmax, pixels
+T_DET = 0.1  # temperature of the soft-argmax
+MAX_KEYPOINTS = 5000
+_WINDOW = np.ones((2 * RADIUS + 1, 2 * RADIUS + 1), np.uint8)
+_STEPS = np.arange(-RADIUS, RADIUS + 1)
+
+
+def detect(logits: Float, config: DetectorConfig) -> tuple[Float, Float]:
+    """Keypoints (N, 2) and scores (N,), best first, of a map of logits (H, W)."""
+    centres = best_maxima(logits, config.min_score, config.top_k or MAX_KEYPOINTS)
+    windows = _sigmoid(_windows(logits, centres))  # (N, 5, 5)
+    offsets = soft_argmax(windows) if config.sub_pixel else np.zeros((len(centres), 2), np.float32)
+    scores = _sample(windows, offsets)
+    order = np.argsort(-scores, kind="stable")
+    return (centres + offsets)[order].astype(np.float32), scores[order]
+
+
+def best_maxima(logits: Float, min_score: float, limit: int) -> NDArray[np.int64]:
+    """Pixels (N, 2), (x, y), of the best `limit` maxima above `min_score`, best first."""
+    inner = slice(RADIUS + 1, -RADIUS)
+    kept = non_maxima_suppressed(logits, _logit(min_score))[inner, inner]
+    y, x = np.nonzero(kept)
+    pixels = np.stack([x, y], axis=1) + RADIUS + 1
+    values = logits[pixels[:, 1], pixels[:, 0]]
+    if len(values) > limit:
+        part = np.argpartition(-values, limit)[:limit]
+        pixels, values = pixels[part], values[part]
+    return np.asarray(pixels[np.argsort(-values, kind="stable")])
+
+
+def non_maxima_suppressed(logits: Float, floor: float) -> NDArray[np.bool_]:
+    """Mask (H, W) of the maxima of 5x5 windows that are above `floor`.
+
+    Twice more, maxima among the pixels that no kept pixel covers are added. What is below the
+    floor never suppresses what is above, so it is left out from the start.
+    """
+    candidates = logits > floor
+    kept = candidates & (logits == cv2.dilate(logits, _WINDOW))
+    for _ in range(2):
+        covered = cv2.dilate(kept.view(np.uint8), _WINDOW).view(bool)
+        rest = np.where(covered, np.float32(-np.inf), logits)
+        kept |= candidates & ~covered & (rest == cv2.dilate(rest, _WINDOW))
+    return np.asarray(kept)
+
+
+def soft_argmax(windows: Float) -> Float:
+    """Offsets (N, 2) of the keypoints from the centres of score windows (N, 5, 5), eqs. 3 to 5."""
+    top = windows.max(axis=(1, 2), keepdims=True)
+    weights = np.exp((windows - top) / np.float32(T_DET))
+    weights /= weights.sum(axis=(1, 2), keepdims=True)
+    steps = _STEPS.astype(np.float32)
+    return np.stack([weights.sum(axis=1) @ steps, weights.sum(axis=2) @ steps], axis=1)
+
+
+def released_pixels(keypoints: Float, height: int, width: int) -> Float:
+    """Pixel keypoints (N, 2) as the released code looks descriptors up without sub-pixels.
+
+    It scales to [-1, 1] and back in float32 and truncates, which moves some by a pixel; the
+    published numbers of the pixel mode depend on it.
+    """
+    extent = np.array([width - 1, height - 1], np.float32)
+    return np.trunc((keypoints / extent * 2 - 1 + 1) / 2 * extent)
+
+
+def _windows(image: Float, centres: NDArray[np.int64]) -> Float:
+    """(N, 5, 5) around centres (N, 2), none of which is nearer to the edge than RADIUS."""
+    rows = centres[:, 1, None, None] + _STEPS[:, None]
+    return np.asarray(image[rows, centres[:, 0, None, None] + _STEPS])
+
+
+def _sample(windows: Float, offsets: Float) -> Float:
+    """Windows (N, 5, 5) sampled bilinearly at offsets (N, 2) from their centres."""
+    low = np.clip(np.floor(offsets).astype(np.int64), -RADIUS, RADIUS - 1)
+    fx, fy = (offsets - low).T
+    rows = np.arange(len(windows))
+    x, y = (low + RADIUS).T
+    top = (1 - fx) * windows[rows, y, x] + fx * windows[rows, y, x + 1]
+    bottom = (1 - fx) * windows[rows, y + 1, x] + fx * windows[rows, y + 1, x + 1]
+    return np.asarray((1 - fy) * top + fy * bottom)
+
+
+def _sigmoid(logits: Float) -> Float:
+    with np.errstate(over="ignore"):  # exp(-x) is inf for x < -88: a score of 0, as it should
+        return np.asarray(1 / (1 + np.exp(-logits)))
+
+
+def _logit(score: float) -> float:
+    with np.errstate(divide="ignore"):
+        return float(np.log(score) - np.log1p(-score))

@@ -1,0 +1,291 @@
+"""Features, poses and images <-> ROS messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from geometry_msgs.msg import PoseStamped, TransformStamped
+from nav_msgs.msg import Odometry
+from numpy.typing import NDArray
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
+from std_msgs.msg import Header
+
+from alike_ros.camera import Camera, StereoCamera
+from alike_ros.errors import DataError
+from alike_ros.features import Features
+from alike_ros.geometry import (
+    Array,
+    adjoint,
+    from_Rt,
+    inverse,
+    rotation_exp,
+    rotation_from_quat_xyzw,
+    rotation_log,
+    rotation_to_quat_xyzw,
+)
+
+#: Variance of an unknown covariance's diagonal, as rtabmap_odom has it: a filter that fuses the
+#: message ignores it, where the -1 of sensor_msgs/Imu would be taken for a number.
+UNKNOWN_VARIANCE = 9999.0
+
+_SCALARS = ("x", "y", "z", "u", "v", "score")
+_NUMPY_TYPES = {
+    PointField.INT8: "i1",
+    PointField.UINT8: "u1",
+    PointField.INT16: "i2",
+    PointField.UINT16: "u2",
+    PointField.INT32: "i4",
+    PointField.UINT32: "u4",
+    PointField.FLOAT32: "f4",
+    PointField.FLOAT64: "f8",
+}
+
+
+def stamp_to_ns(stamp: Time) -> int:
+    """builtin_interfaces/Time -> nanoseconds."""
+    return int(stamp.sec) * 10**9 + int(stamp.nanosec)
+
+
+def stamp_from_ns(stamp_ns: int) -> Time:
+    """Nanoseconds -> builtin_interfaces/Time."""
+    return Time(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
+
+
+def cloud_from_features(header: Header, features: Features, bearings: Array) -> PointCloud2:
+    """Keypoints as a cloud in the optical frame, at depth 1.
+
+    bearings (N, 2) are the rays of the keypoints, (x, y) at z = 1. Fields x y z u v score and
+    `descriptor`, one field of D numbers; u v are pixels of the original image.
+    """
+    dimension = features.descriptors.shape[1]
+    dtype = np.dtype([(name, "<f4") for name in _SCALARS] + [("descriptor", "<f4", (dimension,))])
+    points = np.empty(len(features), dtype)
+    points["x"], points["y"], points["z"] = bearings[:, 0], bearings[:, 1], 1.0
+    points["u"], points["v"] = features.keypoints[:, 0], features.keypoints[:, 1]
+    points["score"], points["descriptor"] = features.scores, features.descriptors
+    fields = [
+        PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
+        for index, name in enumerate(_SCALARS)
+    ]
+    fields.append(
+        PointField(
+            name="descriptor",
+            offset=4 * len(_SCALARS),
+            datatype=PointField.FLOAT32,
+            count=dimension,
+        )
+    )
+    cloud = PointCloud2(
+        header=header,
+        height=1,
+        width=len(points),
+        fields=fields,
+        is_bigendian=False,
+        point_step=dtype.itemsize,
+        row_step=dtype.itemsize * len(points),
+        is_dense=True,
+    )
+    _fill(cloud, points)
+    return cloud
+
+
+def features_from_cloud(cloud: PointCloud2) -> Features:
+    """What `cloud_from_features` made. Raises DataError for any other cloud."""
+    fields = {field.name: field for field in cloud.fields}
+    wanted = ("u", "v", "score", "descriptor")
+    if any(name not in fields for name in wanted):
+        raise DataError(
+            f"keypoints have fields {', '.join(fields) or 'none'}, expected {', '.join(wanted)}"
+        )
+    order = ">" if cloud.is_bigendian else "<"
+    try:
+        dtype = np.dtype(
+            {
+                "names": wanted,
+                "formats": [
+                    (order + _NUMPY_TYPES[fields[name].datatype], (fields[name].count,))
+                    for name in wanted
+                ],
+                "offsets": [fields[name].offset for name in wanted],
+                "itemsize": cloud.point_step,
+            }
+        )
+        points = np.frombuffer(cloud.data, dtype, cloud.width * cloud.height)
+    except (KeyError, ValueError) as error:
+        raise DataError(f"keypoints are not a valid PointCloud2: {error}") from error
+    return Features(
+        np.hstack([points["u"], points["v"]]).astype(np.float32),
+        points["score"][:, 0].astype(np.float32),
+        points["descriptor"].astype(np.float32),
+    )
+
+
+def odometry_message(
+    header: Header,
+    child_frame_id: str,
+    odom_from_base: Array,
+    covariance: Array | None,
+    twist: Array | None,
+    twist_covariance: Array | None,
+) -> Odometry:
+    """nav_msgs/Odometry; covariances as `pose_covariance` and `twist_between` give them.
+
+    What is None is unknown: the twist is zero then, and the variances UNKNOWN_VARIANCE.
+    """
+    message = Odometry(header=header, child_frame_id=child_frame_id)
+    fill_pose(message.pose.pose, odom_from_base)
+    message.pose.covariance = _covariance(covariance)
+    if twist is not None:
+        linear, angular = message.twist.twist.linear, message.twist.twist.angular
+        linear.x, linear.y, linear.z, angular.x, angular.y, angular.z = map(float, twist)
+    message.twist.covariance = _covariance(twist_covariance)
+    return message
+
+
+def pose_covariance(odom_from_base: Array, covariance: Array) -> Array:
+    """Covariance of the base's pose (6, 6) in the base's axes -> in odom's axes, as ROS has it.
+
+    Small rotations about odom's fixed axes are those about the base's axes, turned.
+    """
+    turn = np.zeros((6, 6))
+    turn[:3, :3] = turn[3:, 3:] = odom_from_base[:3, :3]
+    return np.asarray(turn @ covariance @ turn.T)
+
+
+def move_covariance(base_from_cam: Array, covariance: Array) -> Array:
+    """Covariance (6, 6) of a pose error in the camera's frame -> of the same error at the base.
+
+    Order (translation, rotation) in both: exp(error_base) = E exp(error_cam) inverse(E).
+    """
+    to_base = adjoint(base_from_cam)
+    return np.asarray(to_base @ covariance @ to_base.T)
+
+
+def twist_between(odom_from_base0: Array, odom_from_base1: Array, seconds: float) -> Array:
+    """Mean velocity (linear, angular) (6,) between two poses, in the base's frame."""
+    base0_from_base1 = inverse(odom_from_base0) @ odom_from_base1
+    rotvec = rotation_log(base0_from_base1[:3, :3])
+    # a constant twist's translation lies along the axes halfway, up to the square of the angle
+    linear = rotation_exp(rotvec / 2).T @ base0_from_base1[:3, 3]
+    return np.asarray(np.concatenate([linear, rotvec]) / seconds)
+
+
+def fill_pose(message: Any, pose: Array) -> None:
+    """Sets a geometry_msgs/Pose."""
+    message.position.x, message.position.y, message.position.z = map(float, pose[:3, 3])
+    quaternion = message.orientation
+    quaternion.x, quaternion.y, quaternion.z, quaternion.w = map(
+        float, rotation_to_quat_xyzw(pose[:3, :3])
+    )
+
+
+def pose_from_message(message: Any) -> Array:
+    """geometry_msgs/Pose or Transform -> 4x4."""
+    t = getattr(message, "position", None) or message.translation
+    q = getattr(message, "orientation", None) or message.rotation
+    return from_Rt(
+        rotation_from_quat_xyzw(np.array([q.x, q.y, q.z, q.w])), np.array([t.x, t.y, t.z])
+    )
+
+
+def stamped_pose(header: Header, pose: Array) -> PoseStamped:
+    """A pose of nav_msgs/Path."""
+    message = PoseStamped(header=header)
+    fill_pose(message.pose, pose)
+    return message
+
+
+def transform_message(header: Header, child_frame_id: str, pose: Array) -> TransformStamped:
+    """What goes to /tf."""
+    message = TransformStamped(header=header, child_frame_id=child_frame_id)
+    translation, rotation = message.transform.translation, message.transform.rotation
+    translation.x, translation.y, translation.z = map(float, pose[:3, 3])
+    rotation.x, rotation.y, rotation.z, rotation.w = map(
+        float, rotation_to_quat_xyzw(pose[:3, :3])
+    )
+    return message
+
+
+def status_message(
+    level: bytes, name: str, text: str, values: Mapping[str, object]
+) -> DiagnosticStatus:
+    """diagnostic_msgs/DiagnosticStatus; bools are written true and false, floats with 3 digits."""
+    pairs = [KeyValue(key=key, value=_text(value)) for key, value in values.items()]
+    return DiagnosticStatus(level=level, name=name, message=text, values=pairs)
+
+
+def values_of_status(message: DiagnosticStatus) -> dict[str, str]:
+    """The key-value pairs."""
+    return {pair.key: pair.value for pair in message.values}
+
+
+def image_message(header: Header, image: NDArray[Any]) -> Image:
+    """(H, W, 3) RGB or (H, W) grey uint8, or (H, W) float32 depth in metres -> sensor_msgs."""
+    kinds = {("uint8", 3): "rgb8", ("uint8", 2): "mono8", ("float32", 2): "32FC1"}
+    encoding = kinds[str(image.dtype), image.ndim]
+    height, width = image.shape[:2]
+    message = Image(
+        header=header,
+        height=height,
+        width=width,
+        encoding=encoding,
+        is_bigendian=0,
+        step=image.nbytes // height,
+    )
+    _fill(message, image)
+    return message
+
+
+def camera_info_messages(header: Header, camera: Camera | StereoCamera) -> list[CameraInfo]:
+    """sensor_msgs/CameraInfo of raw images, of one camera or of left and right.
+
+    R and P describe a rectified pair with the left K, from which the pose of the right camera
+    follows.
+    """
+    if isinstance(camera, Camera):
+        return [_camera_info(header, camera, np.eye(3), camera.K, 0.0)]
+    K, right_from_left = camera.left.K, camera.right_from_left
+    x = -right_from_left[:3, 3] / camera.baseline  # left to right, in the right camera
+    y = np.cross([0.0, 0.0, 1.0], x)
+    y /= np.linalg.norm(y)
+    R_right = np.stack([x, y, np.cross(x, y)])
+    R_left = R_right @ right_from_left[:3, :3]
+    return [
+        _camera_info(header, camera.left, R_left, K, 0.0),
+        _camera_info(header, camera.right, R_right, K, camera.baseline),
+    ]
+
+
+def _camera_info(
+    header: Header, camera: Camera, R: Array, K_rectified: Array, baseline: float
+) -> CameraInfo:
+    P = np.column_stack([K_rectified, [-K_rectified[0, 0] * baseline, 0, 0]])
+    return CameraInfo(
+        header=header,
+        width=camera.width,
+        height=camera.height,
+        distortion_model=camera.distortion_model,
+        d=list(camera.distortion),
+        k=camera.K.ravel(),
+        r=R.ravel(),
+        p=P.ravel(),
+    )
+
+
+def _fill(message: Any, array: NDArray[Any]) -> None:
+    """Copies an array into a message's data; to assign it costs a hundred times more."""
+    message.data.frombytes(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+
+
+def _covariance(matrix: Array | None) -> NDArray[np.float64]:
+    return (np.eye(6) * UNKNOWN_VARIANCE if matrix is None else matrix).ravel()
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

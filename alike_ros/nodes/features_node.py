@@ -1,0 +1,44 @@
+"""`features_node`: camera images -> keypoints and descriptors."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from alike_ros.camera import Camera, StereoCamera
+from alike_ros.nodes.extraction import Extraction
+from alike_ros.nodes.pipeline_node import PipelineNode, run
+
+
+class FeaturesNode(PipelineNode):
+    """One image, or left and right, in; `keypoints` (and `right/keypoints`) out."""
+
+    def __init__(self) -> None:
+        super().__init__("features")
+        self._extraction = Extraction(self)
+
+    def set_up(self) -> None:
+        """Loads the network."""
+        self._extraction.load()
+
+    def tear_down(self) -> None:
+        """Frees it."""
+        self._extraction.unload()
+
+    def inputs(self) -> list[tuple[type, str]]:
+        """Images."""
+        return self._extraction.inputs()
+
+    def process(self, messages: tuple[Any, ...], camera: Camera | StereoCamera) -> None:
+        """Extracts and publishes."""
+        extracted = self._extraction.extract(list(messages), camera)
+        self._extraction.publish([item.header for item in messages], extracted, camera)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point."""
+    return run(FeaturesNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""The robot's frame: where the camera sits on it, and odom -> base on /tf."""
+
+from __future__ import annotations
+
+import numpy as np
+from rclpy.node import Node
+from rclpy.time import Time
+from std_msgs.msg import Header
+
+from alike_ros.config import NodeConfig
+from alike_ros.geometry import Array
+from alike_ros.nodes.conversions import pose_from_message, transform_message
+
+try:
+    import tf2_ros
+except ImportError:  # not in the wheels; apt: ros-<distribution>-tf2-ros-py
+    tf2_ros = None
+
+
+class Frames:
+    """Looks up base_from_cam once and keeps it: the camera is fixed to the base.
+
+    `problem` says why it is unknown. With an empty `frame_id` the base is the camera itself.
+    """
+
+    def __init__(self, node: Node, config: NodeConfig) -> None:
+        self.problem = ""
+        self._frame_id = config.frame_id
+        self._known: dict[str, Array] = {}  # by the camera's frame
+        self._buffer = self._listener = self._broadcaster = None
+        if tf2_ros is None:
+            return
+        if config.frame_id:
+            self._buffer = tf2_ros.Buffer()
+            self._listener = tf2_ros.TransformListener(self._buffer, node)
+        if config.publish_tf:
+            self._broadcaster = tf2_ros.TransformBroadcaster(node)
+
+    @property
+    def broadcasts(self) -> bool:
+        """Whether /tf is published."""
+        return self._broadcaster is not None
+
+    def child_frame(self, camera_frame: str) -> str:
+        """The frame whose pose is published."""
+        return self._frame_id or camera_frame or "camera"
+
+    def base_from_cam(self, camera_frame: str) -> Array | None:
+        """Pose of the camera on the base; None, with `problem` set, while it is unknown."""
+        if camera_frame not in self._known:
+            pose = self._look_up(camera_frame)
+            if pose is None:
+                return None
+            self._known[camera_frame] = pose
+        return self._known[camera_frame]
+
+    def broadcast(self, header: Header, child_frame_id: str, odom_from_base: Array) -> None:
+        """Sends odom -> base, where tf2_ros is installed and publish_tf is set."""
+        if self._broadcaster is not None:
+            self._broadcaster.sendTransform(
+                transform_message(header, child_frame_id, odom_from_base)
+            )
+
+    def close(self) -> None:
+        """Ends the subscriptions to /tf."""
+        if self._listener is not None:
+            self._listener.unregister()
+        self._listener = self._buffer = None
+
+    def _look_up(self, camera_frame: str) -> Array | None:
+        if self._frame_id in ("", camera_frame):
+            return np.eye(4)
+        if self._buffer is None:
+            self.problem = (
+                f"the pose of the camera {camera_frame!r} on {self._frame_id!r} cannot be looked "
+                "up without tf2_ros: install it (apt: ros-$ROS_DISTRO-tf2-ros-py), or set "
+                "frame_id to '' for the odometry of the camera itself"
+            )
+            return None
+        try:
+            message = self._buffer.lookup_transform(self._frame_id, camera_frame, Time())
+        except tf2_ros.TransformException as error:
+            self.problem = (
+                f"no transform {self._frame_id!r} <- {camera_frame!r} on /tf or /tf_static, "
+                f"nothing is published: publish it, or set frame_id ({error})"
+            )
+            return None
+        return pose_from_message(message.transform)

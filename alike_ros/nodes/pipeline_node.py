@@ -1,0 +1,217 @@
+"""What the three nodes share: lifecycle, parameters, paired inputs and the worker thread."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.logging import get_logger
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+
+from alike_ros.camera import Camera, StereoCamera
+from alike_ros.config import NodeConfig
+from alike_ros.errors import AlikeError, DataError
+from alike_ros.nodes.calibration import Calibration
+from alike_ros.nodes.conversions import stamp_to_ns
+from alike_ros.nodes.parameters import Parameters
+from alike_ros.nodes.synchroniser import Synchroniser
+from alike_ros.nodes.topics import INPUT, INPUTS
+from alike_ros.nodes.worker import NewestWorker
+
+#: Seconds between two warnings of one kind.
+WARN_EVERY = 5.0
+
+
+class PipelineNode(LifecycleNode):  # type: ignore[misc]
+    """Messages in, paired by stamp in the executor's thread; the newest group to a worker thread.
+
+    A node says what it subscribes to (`inputs`), what it needs before (`set_up`) and what it does
+    with a group (`process`). Every node needs the calibration of its cameras.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._settings = Parameters(self)
+        self.failure: Exception | None = None
+        self._warned: dict[str, float] = {}
+        self._synchroniser: Synchroniser[Any] | None = None
+        self._worker: NewestWorker[tuple[Any, ...]] | None = None
+
+    @property
+    def config(self) -> NodeConfig:
+        """The settings as they are now."""
+        return self._settings.config
+
+    def set_up(self) -> None:
+        """Loads what takes long. Raises AlikeError."""
+
+    def tear_down(self) -> None:
+        """Frees it."""
+
+    def inputs(self) -> list[tuple[type, str]]:
+        """Types and topics of the messages that make a group; the first gives the stamp."""
+        raise NotImplementedError
+
+    def process(self, messages: tuple[Any, ...], camera: Camera | StereoCamera) -> None:
+        """One group, in the worker's thread. DataError: it is unusable."""
+        raise NotImplementedError
+
+    def restart(self) -> None:
+        """The clock was set back: what follows has older stamps. In the executor's thread."""
+
+    def unusable(self, header: Header, reason: str) -> None:
+        """Says that the group of this stamp brings no result. In the worker's thread."""
+        self.warn("unusable", f"frame left out: {reason}")
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Messages left out since activation, by reason."""
+        counts = dict(self._synchroniser.dropped) if self._synchroniser else {}
+        return counts | {"overtaken": self._worker.dropped if self._worker else 0}
+
+    def warn(self, kind: str, text: str) -> None:
+        """A warning, at most one of its kind every WARN_EVERY seconds."""
+        now = time.monotonic()
+        if now - self._warned.get(kind, -WARN_EVERY) >= WARN_EVERY:
+            self._warned[kind] = now
+            self.get_logger().warning(text)
+
+    def start(self) -> bool:
+        """Configures and activates; whether that succeeded (why not is in the log)."""
+        return all(
+            transition() == TransitionCallbackReturn.SUCCESS
+            for transition in (self.trigger_configure, self.trigger_activate)
+        )
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Loads the model."""
+        try:
+            self.set_up()
+        except AlikeError as error:
+            self.get_logger().error(str(error))
+            return TransitionCallbackReturn.FAILURE
+        except Exception:  # rclpy would swallow it
+            self.get_logger().error(traceback.format_exc())
+            return TransitionCallbackReturn.ERROR
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribes."""
+        result = super().on_activate(state)
+        config, inputs = self.config, self.inputs()
+        interval = config.approx_sync_max_interval if config.approx_sync else 0.0
+        self._synchroniser = Synchroniser(
+            len(inputs), round(interval * 1e9), config.sync_queue_size
+        )
+        self._worker = NewestWorker(self._process, self._on_error)
+        infos = INPUTS[config.mode].camera_infos
+        self._calibration = Calibration(
+            [self.resolve_topic_name(topic) for topic in infos], config.rectified_images
+        )
+        self._inputs = [
+            self.create_subscription(kind, topic, partial(self._on_input, index), INPUT)
+            for index, (kind, topic) in enumerate(inputs)
+        ] + [
+            self.create_subscription(
+                CameraInfo, topic, partial(self._calibration.add, index), INPUT
+            )
+            for index, topic in enumerate(infos)
+        ]
+        names = ", ".join(item.topic_name for item in self._inputs)
+        self.get_logger().info(f"{config.mode}: waiting for messages on {names}")
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribes, and waits for the frame in work."""
+        self._halt()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Frees the model."""
+        self.tear_down()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """From any state."""
+        self._halt()
+        self.tear_down()
+        return super().on_shutdown(state)
+
+    def close(self) -> None:
+        """Joins the worker thread and destroys the node."""
+        self._halt()
+        self.tear_down()
+        self.destroy_node()
+
+    def _halt(self) -> None:
+        if self._worker is None:
+            return
+        for subscription in self._inputs:
+            self.destroy_subscription(subscription)
+        self._worker.close()
+        self._worker = self._synchroniser = None
+
+    def _on_input(self, topic: int, message: Any) -> None:
+        if self._worker is None or self._synchroniser is None:
+            return
+        jumps, dropped = self._synchroniser.clock_jumps, self._synchroniser.dropped.copy()
+        groups = self._synchroniser.add(topic, stamp_to_ns(message.header.stamp), message)
+        if self._synchroniser.clock_jumps > jumps:
+            self.warn("clock", "stamps went back: a new map starts at the last pose")
+            self.restart()
+        for reason in self._synchroniser.dropped - dropped:
+            self.warn(reason, f"{reason} message on {self._inputs[topic].topic_name} left out")
+        for group in groups:
+            self._worker.put(group)
+
+    def _process(self, messages: tuple[Any, ...]) -> None:
+        camera = self._calibration.camera
+        try:
+            if camera is None:
+                raise DataError(self._calibration.problem)
+            self.process(messages, camera)
+        except DataError as error:
+            self.unusable(messages[0].header, str(error))
+
+    def _on_error(self, error: Exception) -> None:
+        """A fault in the worker's thread ends the process: nothing would come out any more."""
+        if self.context.ok():  # else it is only that publishers are gone
+            self.failure = error
+            self.context.try_shutdown()
+
+
+def run(make_node: Callable[[], PipelineNode], args: list[str] | None = None) -> int:
+    """The node's process until SIGINT or SIGTERM; returns the exit code."""
+    rclpy.init(args=args)
+    node: PipelineNode | None = None
+    executor = SingleThreadedExecutor()
+    try:
+        node = make_node()
+        if node.config.autostart and not node.start():
+            return 1
+        executor.add_node(node)
+        executor.spin()
+    except AlikeError as error:
+        get_logger(node.get_name() if node else "alike_ros").fatal(str(error))
+        return 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except Exception:
+        if rclpy.ok():  # else a signal came while the node was being made
+            raise
+    finally:
+        executor.shutdown()
+        if node is not None:
+            node.close()
+        rclpy.try_shutdown()
+    if node is not None and node.failure is not None:
+        node.get_logger().fatal("".join(traceback.format_exception(node.failure)))
+        return 1
+    return 0

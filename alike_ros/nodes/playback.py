@@ -1,0 +1,300 @@
+"""Runs a sequence through the real nodes, in processes of their own, over DDS."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+import alike_ros
+from alike_ros.config import Config, NodeConfig, dump_yaml, flatten, override
+from alike_ros.data import Sequence
+from alike_ros.errors import AlikeError, DataError
+from alike_ros.nodes.conversions import pose_from_message
+from alike_ros.nodes.player import Player
+from alike_ros.odometry.estimate import Estimate, Status
+from alike_ros.resources import share_path
+from alike_ros.trajectory import Trajectory
+
+#: Frames in a row that may go unanswered in lock-step.
+MAX_UNANSWERED = 3
+_LOG_TAIL = 2000
+
+
+@dataclass(frozen=True)
+class NodeRun:
+    """What the nodes said about a sequence.
+
+    estimates: one per status message, poses from `odom` (of the camera: the base frame is the
+    camera's); covariances stay in the messages. latency_ms: from the image's publication to the
+    arrival of its odometry. stage_ms: extract (absent in split mode) and track. unusable: frames
+    that a node refused, by reason.
+    """
+
+    estimates: list[Estimate]
+    num_played: int
+    seconds: float
+    latency_ms: list[float]
+    stage_ms: dict[str, list[float]]
+    unusable: dict[int, str]
+    exit_codes: list[int]
+    interrupted: bool
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """The tracked frames."""
+        tracked = [item for item in self.estimates if item.world_from_cam is not None]
+        return Trajectory.from_poses(
+            [item.stamp_ns for item in tracked],
+            [item.world_from_cam for item in tracked if item.world_from_cam is not None],
+        )
+
+    @property
+    def num_unanswered(self) -> int:
+        """Frames that were overtaken by newer ones, or lost."""
+        return self.num_played - len(self.estimates) - len(self.unusable)
+
+
+def run_through_nodes(
+    sequence: Sequence,
+    config: Config,
+    split: bool = False,
+    rate_hz: float = 0.0,
+    progress: bool = True,
+    timeout_s: float = 30.0,
+) -> NodeRun:
+    """Plays a sequence into `vo_node`, or into `features_node` and `tracking_node` if split.
+
+    In lock-step (rate_hz 0) each frame waits for the answer to the one before, so that none is
+    overtaken. Raises AlikeError, with what the node wrote, when a node ends or does not answer for
+    `timeout_s`; Ctrl-C ends the run early.
+    """
+    camera = sequence.stereo if config.mode == "stereo" else sequence.camera
+    if camera is None:
+        raise DataError(f"{sequence.name} has no right images: mode stereo is not possible")
+    settings = override(NodeConfig(), {**flatten(config), "frame_id": "", "autostart": True})
+    domain_id = free_domain()
+    with ExitStack() as stack:
+        stack.enter_context(_environment())
+        nodes = stack.enter_context(NodeProcesses(settings, split, domain_id))
+        status_topic = "tracking/status" if split else "vo/status"
+        player = stack.enter_context(closing(Player(camera, config.mode, status_topic, domain_id)))
+        _wait_for_nodes(player, nodes, 2 if split else 1, timeout_s)
+        start = time.perf_counter()
+        interrupted = False
+        try:
+            _play(sequence, player, nodes, rate_hz, progress, timeout_s)
+        except KeyboardInterrupt:
+            interrupted = True
+        seconds = time.perf_counter() - start
+        exit_codes = nodes.stop()
+    return _result(player, seconds, exit_codes, interrupted)
+
+
+class NodeProcesses:
+    """The nodes' processes; `stop`, or leaving the context, ends them."""
+
+    def __init__(self, config: NodeConfig, split: bool, domain_id: int) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="alike_ros_")
+        folder = Path(self._folder.name)
+        parameters = folder / "parameters.yaml"
+        parameters.write_text(dump_yaml(config))
+        environment = os.environ | {
+            "ROS_DOMAIN_ID": str(domain_id),
+            "ROS_LOG_DIR": str(folder),
+            # the package may run from its source tree
+            "PYTHONPATH": os.pathsep.join(
+                filter(
+                    None,
+                    [str(Path(alike_ros.__file__).parents[1]), os.environ.get("PYTHONPATH")],
+                )
+            ),
+        }
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._logs = {}
+        for name in ("features_node", "tracking_node") if split else ("vo_node",):
+            self._logs[name] = folder / f"{name}.log"
+            command = [sys.executable, "-m", f"alike_ros.nodes.{name}"]
+            with self._logs[name].open("wb") as log:
+                self._processes[name] = subprocess.Popen(
+                    [*command, "--ros-args", "--params-file", str(parameters)],
+                    env=environment,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,  # Ctrl-C is for the player
+                )
+
+    def check(self) -> None:
+        """Raises AlikeError when a process has ended."""
+        for name, process in self._processes.items():
+            if process.poll() is not None:
+                raise AlikeError(f"{name} ended with code {process.returncode}:\n{self.log()}")
+
+    def log(self) -> str:
+        """The last lines that the nodes wrote."""
+        texts = [path.read_text(errors="replace").strip() for path in self._logs.values()]
+        return "\n".join(text[-_LOG_TAIL:] for text in texts if text)
+
+    def stop(self, timeout_s: float = 10.0) -> list[int]:
+        """Ends the processes as Ctrl-C does; returns their exit codes."""
+        for process in self._processes.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+        for process in self._processes.values():
+            try:
+                process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        return [process.returncode for process in self._processes.values()]
+
+    def __enter__(self) -> NodeProcesses:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._folder.cleanup()
+
+
+def free_domain() -> int:
+    """A ROS domain whose first participant's port is free on this machine."""
+    for domain_id in random.SystemRandom().sample(range(1, 102), 50):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("", 7400 + 250 * domain_id + 10))
+            except OSError:
+                continue
+            return domain_id
+    raise AlikeError("no free ROS domain on this machine: end other ROS processes")
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """This machine only, and shared memory that takes whole images."""
+    profile = str(share_path("config/fastdds.xml"))
+    wanted = {
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "FASTRTPS_DEFAULT_PROFILES_FILE": profile,
+        "FASTDDS_DEFAULT_PROFILES_FILE": profile,
+    }
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _wait_for_nodes(
+    player: Player, nodes: NodeProcesses, info_subscribers: int, timeout_s: float
+) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not player.ready(info_subscribers):
+        nodes.check()
+        if time.monotonic() > deadline:
+            raise AlikeError(f"the nodes did not start within {timeout_s:g} s:\n{nodes.log()}")
+        time.sleep(0.05)
+    time.sleep(0.3)  # both ends know of a connection at different times
+
+
+def _play(
+    sequence: Sequence,
+    player: Player,
+    nodes: NodeProcesses,
+    rate_hz: float,
+    progress: bool,
+    timeout_s: float,
+) -> None:
+    unanswered, due = 0, 0.0
+    stamp_ns = None
+    frames = tqdm(sequence, total=len(sequence) or None, unit="frame", disable=not progress)
+    for frame in frames:
+        if stamp_ns is None:
+            player.publish_calibration(frame.stamp_ns)
+            time.sleep(0.2)  # images without a calibration are left out
+        stamp_ns = frame.stamp_ns
+        if rate_hz:
+            due = max(due, time.perf_counter())
+            time.sleep(due - time.perf_counter() if due > time.perf_counter() else 0)
+            due += 1 / rate_hz
+        player.publish(frame)
+        if rate_hz:
+            nodes.check()
+            continue
+        unanswered = 0 if _wait_for_answer(player, nodes, stamp_ns, timeout_s) else unanswered + 1
+        if unanswered > MAX_UNANSWERED:
+            raise AlikeError(
+                f"the nodes left {unanswered} frames in a row unanswered:\n{nodes.log()}"
+            )
+    if stamp_ns is not None and rate_hz:
+        _wait_for_answer(player, nodes, stamp_ns, timeout_s)
+
+
+def _wait_for_answer(
+    player: Player, nodes: NodeProcesses, stamp_ns: int, timeout_s: float
+) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if player.wait(lambda: player.answered(stamp_ns), 0.5):
+            return True
+        nodes.check()
+    return False
+
+
+def _result(player: Player, seconds: float, exit_codes: list[int], interrupted: bool) -> NodeRun:
+    estimates, unusable = [], {}
+    stage_ms: dict[str, list[float]] = {}
+    latency_ms = []
+    for stamp_ns, (values, _) in sorted(player.statuses.items()):
+        if values["status"] == "unusable":
+            unusable[stamp_ns] = values["message"]
+            continue
+        pose = None
+        if stamp_ns in player.odometry:
+            message, arrived = player.odometry[stamp_ns]
+            pose = pose_from_message(message.pose.pose)
+            latency_ms.append((arrived - player.published[stamp_ns]) * 1e3)
+        estimates.append(_estimate(values, pose))
+        for stage in ("extract", "track"):
+            if f"{stage}_ms" in values:
+                stage_ms.setdefault(stage, []).append(float(values[f"{stage}_ms"]))
+    return NodeRun(
+        estimates,
+        len(player.published),
+        seconds,
+        latency_ms,
+        stage_ms,
+        unusable,
+        exit_codes,
+        interrupted,
+    )
+
+
+def _estimate(values: dict[str, str], pose: Any) -> Estimate:
+    return Estimate(
+        int(values["stamp_ns"]),
+        Status(values["status"]),
+        None if pose is None else np.asarray(pose),
+        None,
+        int(values["num_matches"]),
+        int(values["num_inliers"]),
+        values["is_keyframe"] == "true",
+        values["metric_scale"] == "true",
+    )

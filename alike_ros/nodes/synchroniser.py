@@ -1,0 +1,86 @@
+"""Messages of several topics, brought together by their stamps. No ROS here."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+#: A stamp this far behind the newest is a clock that was set back (a bag that loops), not a
+#: message that comes late.
+CLOCK_JUMP_NS = 1_000_000_000
+
+
+class Synchroniser(Generic[T]):
+    """Finds for each message of topic 0 its nearest partner on every other topic.
+
+    A partner is final as soon as nothing nearer can follow, because stamps ascend on each topic:
+    messages with a stamp that does not ascend are left out. Groups come out in the order of their
+    stamps. What was left out is counted in `dropped`, by reason; so are clocks set back.
+    """
+
+    def __init__(self, topics: int, max_interval_ns: int, queue_size: int) -> None:
+        self.max_interval_ns = max_interval_ns
+        self.dropped: Counter[str] = Counter()
+        self.clock_jumps = 0
+        self._size = queue_size
+        self._waiting: list[deque[tuple[int, T]]] = [deque() for _ in range(topics)]
+        self._newest = [-1] * topics
+        self._gap = [0] * topics  # between the two newest stamps
+
+    def add(self, topic: int, stamp_ns: int, message: T) -> list[tuple[T, ...]]:
+        """Takes a message; returns the groups that it completes, in the order of the topics."""
+        if stamp_ns < self._newest[topic] - CLOCK_JUMP_NS:
+            self.restart()
+            self.clock_jumps += 1
+        if stamp_ns <= self._newest[topic]:
+            self.dropped["duplicate" if stamp_ns == self._newest[topic] else "late"] += 1
+            return []
+        if self._newest[topic] >= 0:
+            self._gap[topic] = stamp_ns - self._newest[topic]
+        self._newest[topic] = stamp_ns
+        queue = self._waiting[topic]
+        queue.append((stamp_ns, message))
+        if len(queue) > self._size:
+            queue.popleft()
+            self.dropped["unpaired"] += topic == 0
+        return self._groups()
+
+    def restart(self) -> None:
+        """Forgets all messages and stamps."""
+        self.dropped["unpaired"] += len(self._waiting[0])
+        for topic, queue in enumerate(self._waiting):
+            queue.clear()
+            self._newest[topic], self._gap[topic] = -1, 0
+
+    def _groups(self) -> list[tuple[T, ...]]:
+        first, *others = self._waiting
+        groups = []
+        while first:
+            stamp, message = first[0]
+            partners = [self._partner(topic + 1, stamp) for topic in range(len(others))]
+            if any(index == -1 for index in partners):  # one cannot have a partner any more
+                self.dropped["unpaired"] += 1
+            elif None in partners:
+                break
+            else:
+                found = [q[i][1] for q, i in zip(others, partners, strict=True) if i is not None]
+                groups.append((message, *found))
+                for queue, index in zip(others, partners, strict=True):
+                    for _ in range((index or 0) + 1):
+                        queue.popleft()
+            first.popleft()
+        return groups
+
+    def _partner(self, topic: int, stamp: int) -> int | None:
+        """Index in the topic's queue; None while it may still come, -1 when it cannot."""
+        queue, newest = self._waiting[topic], self._newest[topic]
+        distances = [abs(other - stamp) for other, _ in queue]
+        nearest = min(range(len(queue)), key=distances.__getitem__, default=-1)
+        if nearest >= 0 and distances[nearest] <= self.max_interval_ns:
+            # nothing nearer follows on a topic that has passed the stamp, or that is regular
+            if newest >= stamp or 2 * distances[nearest] <= self._gap[topic]:
+                return nearest
+            return None
+        return -1 if newest >= stamp + self.max_interval_ns else None

@@ -1,0 +1,61 @@
+"""Names and quality of service of the topics, by mode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+#: Matches publishers of any reliability; what a slow consumer misses is not sent again.
+INPUT = QoSProfile(
+    depth=5, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT
+)
+#: Large outputs of which only the newest counts.
+NEWEST = QoSProfile(
+    depth=1, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT
+)
+#: Results that nobody should miss.
+OUTPUT = QoSProfile(
+    depth=10, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE
+)
+
+KEYPOINTS, RIGHT_KEYPOINTS = "keypoints", "right/keypoints"
+ODOM, PATH, STATUS = "odom", "~/path", "~/status"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Topics of one mode; empty where the mode has none."""
+
+    image: str
+    camera_info: str
+    depth: str = ""
+    right_image: str = ""
+    right_camera_info: str = ""
+
+    @property
+    def images(self) -> list[str]:
+        """One topic, or left and right."""
+        return [name for name in (self.image, self.right_image) if name]
+
+    @property
+    def camera_infos(self) -> list[str]:
+        """As many as there are images."""
+        return [name for name in (self.camera_info, self.right_camera_info) if name]
+
+    @property
+    def keypoints(self) -> list[str]:
+        """As many as there are images."""
+        return [KEYPOINTS, RIGHT_KEYPOINTS][: len(self.images)]
+
+
+INPUTS = {
+    "mono": Inputs("image", "camera_info"),
+    "rgbd": Inputs("rgb/image", "rgb/camera_info", depth="depth/image"),
+    "stereo": Inputs(
+        "left/image",
+        "left/camera_info",
+        right_image="right/image",
+        right_camera_info="right/camera_info",
+    ),
+}

@@ -1,0 +1,192 @@
+"""The second half of the pipeline: features -> odometry."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry, Path
+from numpy.typing import NDArray
+from std_msgs.msg import Header
+
+from alike_ros.camera import Camera, StereoCamera
+from alike_ros.errors import DataError
+from alike_ros.features import Features
+from alike_ros.geometry import Array, inverse
+from alike_ros.nodes.conversions import (
+    move_covariance,
+    odometry_message,
+    pose_covariance,
+    stamp_to_ns,
+    stamped_pose,
+    status_message,
+    twist_between,
+)
+from alike_ros.nodes.frames import Frames
+from alike_ros.nodes.pipeline_node import PipelineNode
+from alike_ros.nodes.topics import ODOM, OUTPUT, PATH, STATUS
+from alike_ros.odometry import VisualOdometry
+from alike_ros.odometry.estimate import Estimate, Status
+
+_LEVELS = {
+    Status.INITIALISING: DiagnosticStatus.WARN,
+    Status.TRACKING: DiagnosticStatus.OK,
+    Status.LOST: DiagnosticStatus.ERROR,
+}
+
+
+@dataclass(frozen=True)
+class _Pose:
+    """A published pose; covariance in the base's axes, None where unknown."""
+
+    stamp_ns: int
+    odom_from_base: Array
+    covariance: Array | None
+
+
+class Tracking:
+    """Tracks features and publishes `odom`, /tf, `~/path` and `~/status`.
+
+    The pose continues where it was when a new map starts: odom -> base never jumps.
+    """
+
+    def __init__(self, node: PipelineNode) -> None:
+        self._node = node
+        self._odom = node.create_lifecycle_publisher(Odometry, ODOM, OUTPUT)
+        self._path = node.create_lifecycle_publisher(Path, PATH, OUTPUT)
+        self._status = node.create_lifecycle_publisher(DiagnosticStatus, STATUS, OUTPUT)
+        self._frames: Frames | None = None
+        self._camera: Camera | StereoCamera | None = None
+        self._restarted = False
+
+    def load(self) -> None:
+        """Starts at the origin of odom."""
+        config = self._node.config
+        self._frames = Frames(self._node, config)
+        if config.publish_tf and not self._frames.broadcasts:
+            self._node.get_logger().info("tf2_ros is not installed: /tf is not published")
+        self._camera = None
+        self._origin = np.eye(4)  # of the map, in odom
+        self._last: _Pose | None = None  # None after frames without a pose
+        self._poses: deque[PoseStamped] = deque(maxlen=config.path_length)
+
+    def unload(self) -> None:
+        """Forgets the map."""
+        if self._frames is not None:
+            self._frames.close()
+        self._frames = self._camera = None
+
+    def restart(self) -> None:
+        """A new map from the next frame on; may be called from any thread."""
+        self._restarted = True
+
+    def track(
+        self,
+        header: Header,
+        camera: Camera | StereoCamera,
+        features: Features,
+        depth: NDArray[np.float32] | None = None,
+        right: Features | None = None,
+        extract_ms: float | None = None,
+    ) -> None:
+        """Publishes what the odometry says about one frame. Raises DataError."""
+        assert self._frames is not None
+        base_from_cam = self._frames.base_from_cam(header.frame_id)
+        if base_from_cam is None:
+            raise DataError(self._frames.problem)
+        odometry = self._odometry_for(camera)
+        start = time.perf_counter()
+        estimate = odometry.track(stamp_to_ns(header.stamp), features, depth, right)
+        track_ms = (time.perf_counter() - start) * 1e3
+        self._publish_pose(header, estimate, base_from_cam)
+        times = {} if extract_ms is None else {"extract_ms": extract_ms}
+        self._publish_status(estimate, {"num_features": len(features), **times}, track_ms)
+
+    def unusable(self, header: Header, reason: str) -> None:
+        """Says so in `~/status`."""
+        values = {"stamp_ns": stamp_to_ns(header.stamp), "status": "unusable"}
+        self._status.publish(
+            status_message(
+                DiagnosticStatus.WARN,
+                self._node.get_name(),
+                reason,
+                values | self._node.dropped,
+            )
+        )
+
+    def _odometry_for(self, camera: Camera | StereoCamera) -> VisualOdometry:
+        """A new one for a new camera or a clock set back."""
+        if self._camera is not camera or self._restarted:
+            self._camera, self._restarted = camera, False
+            self._odometry = VisualOdometry(camera, self._node.config)
+            if self._last is not None:
+                self._origin, self._last = self._last.odom_from_base, None
+        self._odometry.config = self._node.config  # may be set while running
+        return self._odometry
+
+    def _publish_pose(self, header: Header, estimate: Estimate, base_from_cam: Array) -> None:
+        assert self._frames is not None
+        if estimate.world_from_cam is None:
+            self._last = None
+            return
+        odom_from_base = (
+            self._origin @ base_from_cam @ estimate.world_from_cam @ inverse(base_from_cam)
+        )
+        covariance = (
+            None
+            if estimate.covariance is None
+            else move_covariance(base_from_cam, estimate.covariance)
+        )
+        pose = _Pose(estimate.stamp_ns, odom_from_base, covariance)
+        child = self._frames.child_frame(header.frame_id)
+        header = Header(stamp=header.stamp, frame_id=self._node.config.odom_frame_id)
+        self._odom.publish(
+            odometry_message(
+                header,
+                child,
+                odom_from_base,
+                None if covariance is None else pose_covariance(odom_from_base, covariance),
+                *_twist(self._last, pose),
+            )
+        )
+        self._frames.broadcast(header, child, odom_from_base)
+        self._last = pose
+        self._poses.append(stamped_pose(header, odom_from_base))
+        if self._path.get_subscription_count():
+            self._path.publish(Path(header=header, poses=list(self._poses)))
+
+    def _publish_status(
+        self, estimate: Estimate, measured: dict[str, object], track_ms: float
+    ) -> None:
+        values = {
+            "stamp_ns": estimate.stamp_ns,
+            "status": estimate.status.value,
+            "num_matches": estimate.num_matches,
+            "num_inliers": estimate.num_inliers,
+            "is_keyframe": estimate.is_keyframe,
+            "metric_scale": estimate.metric_scale,
+            **measured,
+            "track_ms": track_ms,
+            **self._node.dropped,
+        }
+        self._status.publish(
+            status_message(
+                _LEVELS[estimate.status], self._node.get_name(), estimate.status.value, values
+            )
+        )
+
+
+def _twist(last: _Pose | None, pose: _Pose) -> tuple[Array | None, Array | None]:
+    """Velocity in the base's frame and its covariance, as far as they are known."""
+    if last is None:
+        return None, None
+    seconds = (pose.stamp_ns - last.stamp_ns) * 1e-9
+    twist = twist_between(last.odom_from_base, pose.odom_from_base, seconds)
+    if last.covariance is None or pose.covariance is None:
+        return twist, None
+    # errors of neighbours are taken as independent: too large rather than too small
+    return twist, (last.covariance + pose.covariance) / seconds**2

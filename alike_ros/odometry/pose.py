@@ -1,0 +1,168 @@
+"""Camera poses from matches: PnP for known points, the essential matrix for two images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from alike_ros.geometry import Array, from_Rt, rotation_exp, skew, transform, triangulate
+
+_ITERATIONS = 10
+#: Residuals beyond this many standard deviations weigh less (Huber 1964).
+_HUBER = 1.345
+
+
+@dataclass(frozen=True)
+class PoseResult:
+    """A pose, the matches that agree with it, and how sure it is.
+
+    cam_from_world (4, 4); inliers (N,) bool; covariance (6, 6) of (translation, rotation) in the
+    camera's frame: cam_from_world_true = exp(error) @ cam_from_world.
+    """
+
+    cam_from_world: Array
+    inliers: NDArray[np.bool_]
+    covariance: Array
+
+    @property
+    def num_inliers(self) -> int:
+        """How many matches agree."""
+        return int(self.inliers.sum())
+
+
+def pose_from_points(
+    points: Array, spread: Array, bearings: Array, max_error: float, iterations: int
+) -> PoseResult | None:
+    """Pose of a camera that sees points (N, 3) along bearings (N, 2): P3P in RANSAC, refined.
+
+    spread (N, 3): one standard deviation of each point, along the ray that it was measured on;
+    max_error: largest reprojection error of an inlier, at z = 1 (pixels over focal length).
+    None where no pose is found.
+    """
+    if len(points) < 6:
+        return None
+    found, rotvec, t, _ = cv2.solvePnPRansac(
+        points[:, None],
+        bearings[:, None],
+        np.eye(3),
+        None,
+        iterationsCount=iterations,
+        reprojectionError=max_error,
+        confidence=0.9999,
+        flags=cv2.SOLVEPNP_AP3P,
+    )
+    if not found or not np.isfinite(rotvec).all() or not np.isfinite(t).all():
+        return None
+    start = from_Rt(rotation_exp(np.asarray(rotvec, np.float64)[:, 0]), t)
+    return refine(start, points, spread, bearings, max_error)
+
+
+def refine(
+    cam_from_world: Array, points: Array, spread: Array, bearings: Array, max_error: float
+) -> PoseResult | None:
+    """Gauss-Newton on the reprojection error; None where it is singular.
+
+    A residual's covariance is that of the keypoint plus that of the point, which matters along
+    one line of the image only. Weights are Huber's; the keypoints' noise is estimated.
+    """
+    for _ in range(_ITERATIONS):
+        points_in_cam = transform(cam_from_world, points)
+        residuals = _residuals(points_in_cam, bearings)
+        inliers = _within(points_in_cam, residuals, max_error)
+        if inliers.sum() < 6:
+            return None
+        residuals, J = residuals[inliers], _jacobian(points_in_cam[inliers])  # (n, 2), (n, 2, 6)
+        along = (J[:, :, :3] @ (spread[inliers] @ cam_from_world[:3, :3].T)[:, :, None])[..., 0]
+        sigma = _noise(residuals, along)
+        W = _inverse_covariance(sigma, along)  # (n, 2, 2)
+        distance = np.sqrt(np.einsum("ni,nij,nj->n", residuals, W, residuals))
+        W *= np.minimum(1, _HUBER / np.maximum(distance, 1e-12))[:, None, None]
+        JW = J.transpose(0, 2, 1) @ W  # (n, 6, 2)
+        H = np.einsum("nik,nkj->ij", JW, J)
+        try:
+            information = np.linalg.inv(H)
+        except np.linalg.LinAlgError:
+            return None
+        step = information @ np.einsum("nik,nk->i", JW, residuals)
+        cam_from_world = from_Rt(rotation_exp(step[3:]), step[:3]) @ cam_from_world
+        if np.abs(step).max() < 1e-8:
+            break
+    points_in_cam = transform(cam_from_world, points)
+    inliers = _within(points_in_cam, _residuals(points_in_cam, bearings), max_error)
+    return PoseResult(cam_from_world, inliers, information)
+
+
+def relative_pose(bearings0: Array, bearings1: Array, max_error: float) -> PoseResult | None:
+    """Pose of camera 1 in the frame of camera 0, |translation| = 1, from matched bearings (N, 2).
+
+    Essential matrix with RANSAC (Nister 2004), then the one of its four poses that has most points
+    in front of both cameras. Its covariance is unknown (NaN). None where no pose is found.
+    """
+    if len(bearings0) < 8:
+        return None
+    E, mask = cv2.findEssentialMat(bearings0, bearings1, np.eye(3), cv2.RANSAC, 0.9999, max_error)
+    if E is None or E.shape != (3, 3):
+        return None
+    _, R, t, mask = cv2.recoverPose(E, bearings0, bearings1, np.eye(3), mask=mask)
+    cam1_from_cam0 = from_Rt(R, t)
+    points = triangulate(bearings0, bearings1, cam1_from_cam0)
+    inliers = mask.reshape(-1).astype(bool) & consistent(
+        points, bearings0, bearings1, cam1_from_cam0, max_error
+    )
+    return PoseResult(cam1_from_cam0, inliers, np.full((6, 6), np.nan))
+
+
+def consistent(
+    points_in_cam0: Array,
+    bearings0: Array,
+    bearings1: Array,
+    cam1_from_cam0: Array,
+    max_error: float,
+) -> NDArray[np.bool_]:
+    """Mask (N,) of the points that both cameras see in front of them where the bearings say."""
+    points_in_cam1 = transform(cam1_from_cam0, points_in_cam0)
+    in_view0 = _within(points_in_cam0, _residuals(points_in_cam0, bearings0), max_error)
+    in_view1 = _within(points_in_cam1, _residuals(points_in_cam1, bearings1), max_error)
+    return in_view0 & in_view1
+
+
+def _noise(residuals: Array, along: Array) -> float:
+    """Standard deviation of the keypoints, from residuals across the line of uncertain points."""
+    across = np.stack([-along[:, 1], along[:, 0]], axis=1)
+    length = np.linalg.norm(across, axis=1)
+    error = np.where(
+        length > 1e-12,
+        np.abs((residuals * across).sum(1)) / np.maximum(length, 1e-12),
+        np.abs(residuals).max(1),
+    )
+    return max(float(np.median(error)) / 0.6745, 1e-6)  # of |N(0, 1)|
+
+
+def _inverse_covariance(sigma: float, along: Array) -> Array:
+    """inv(sigma^2 I + along along^T), (N, 2, 2), by Sherman and Morrison."""
+    outer = along[:, :, None] * along[:, None, :]
+    scale = sigma**2 + (along * along).sum(1)
+    return np.asarray((np.eye(2) - outer / scale[:, None, None]) / sigma**2)
+
+
+def _residuals(points_in_cam: Array, bearings: Array) -> Array:
+    """Measured minus projected, at z = 1 (N, 2)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(bearings - points_in_cam[:, :2] / points_in_cam[:, 2:])
+
+
+def _within(points_in_cam: Array, residuals: Array, max_error: float) -> NDArray[np.bool_]:
+    near = np.linalg.norm(residuals, axis=1) <= max_error
+    return np.asarray((points_in_cam[:, 2] > 0) & near)
+
+
+def _jacobian(points_in_cam: Array) -> Array:
+    """(N, 2, 6): of the projection at z = 1, by (translation, rotation) left of the pose."""
+    x, y, z = points_in_cam.T
+    projection = np.zeros((len(z), 2, 3))
+    projection[:, 0, 0] = projection[:, 1, 1] = 1 / z
+    projection[:, 0, 2], projection[:, 1, 2] = -x / z**2, -y / z**2
+    return np.concatenate([projection, projection @ -skew(points_in_cam)], axis=2)

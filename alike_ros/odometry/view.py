@@ -1,0 +1,86 @@
+"""One image as the odometry sees it: keypoints, their rays and depths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alike_ros.camera import Camera, StereoCamera
+from alike_ros.config import DepthConfig
+from alike_ros.errors import DataError
+from alike_ros.features import Features
+from alike_ros.geometry import Array
+from alike_ros.matching import match_mutual
+
+
+@dataclass(frozen=True)
+class View:
+    """Features of one image, undistorted.
+
+    bearings (N, 2): rays, (x, y) at z = 1; descriptors (N, D); depths (N,) metres along z and
+    their standard deviations depth_sigmas (N,), NaN where unknown.
+    """
+
+    stamp_ns: int
+    bearings: Array
+    descriptors: NDArray[np.float32]
+    depths: Array
+    depth_sigmas: Array
+
+    @property
+    def rays(self) -> Array:
+        """(N, 3): bearings with z = 1."""
+        return np.column_stack([self.bearings, np.ones(len(self.bearings))])
+
+    @property
+    def points_in_cam(self) -> Array:
+        """(N, 3), NaN where the depth is unknown."""
+        return self.rays * self.depths[:, None]
+
+
+def sampled_depth(depth: NDArray[Any], keypoints: NDArray[Any], config: DepthConfig) -> Array:
+    """Depth image (H, W), metres, at keypoints (N, 2) -> (N,), NaN where it cannot be trusted.
+
+    Not trusted are depths out of range, and edges, where a neighbouring pixel is on another
+    surface or unknown.
+    """
+    height, width = depth.shape
+    x, y = np.round(keypoints).astype(np.int64).T
+    inside = (x >= 1) & (x < width - 1) & (y >= 1) & (y < height - 1)
+    x, y = np.where(inside, x, 1), np.where(inside, y, 1)
+    steps = np.arange(-1, 2)
+    window = depth[y[:, None, None] + steps[:, None], x[:, None, None] + steps]  # (N, 3, 3)
+    near, far = window.min(axis=(1, 2)), window.max(axis=(1, 2))  # NaN if any pixel is
+    flat = far - near <= config.max_relative_step * near
+    trusted = inside & flat & (near >= config.min_m) & (far <= config.max_m)
+    return np.where(trusted, window[:, 1, 1], np.nan).astype(np.float64)
+
+
+def stereo_depth(
+    stereo: StereoCamera,
+    left: Features,
+    right: Features,
+    config: DepthConfig,
+    min_similarity: float,
+) -> Array:
+    """Depths (N,) of the left keypoints, NaN where no right keypoint matches along the row."""
+    rectified_left, rectified_right = stereo.rectify(left.keypoints, right.keypoints)
+    disparity = rectified_left[:, None, 0] - rectified_right[None, :, 0]  # (N, M)
+    row_error = np.abs(rectified_left[:, None, 1] - rectified_right[None, :, 1])
+    allowed = (row_error <= config.max_row_error_px) & (disparity >= config.min_disparity_px)
+    i, j = match_mutual(left.descriptors, right.descriptors, min_similarity, allowed).T
+    depths = np.full(len(left), np.nan)
+    depths[i] = stereo.depth(rectified_left[i], disparity[i, j])
+    return depths
+
+
+def check_size(depth: NDArray[Any], camera: Camera) -> None:
+    """Raises DataError unless the depth image is registered to the camera's image."""
+    if depth.shape != (camera.height, camera.width):
+        raise DataError(
+            f"depth image has shape {depth.shape}, expected ({camera.height}, {camera.width}): "
+            "register it to the colour image"
+        )

@@ -1,0 +1,28 @@
+"""Fixtures of all tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder `shared/` beside the repository: public sequences and reference outputs.
+
+    Tests add the path they need and skip where that is missing (`require`).
+    """
+    if not SHARED.is_dir():
+        pytest.skip("no folder ../shared beside the repository (public sequences)")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def shared_data(shared: Path) -> Path:
+    """`shared/data`: parts of KITTI, TUM RGB-D and EuRoC in their published layouts."""
+    if not (shared / "data").is_dir():
+        pytest.skip("no folder ../shared/data beside the repository (public sequences)")
+    return shared / "data"

@@ -1,0 +1,494 @@
+"""Trains ALIKE: `python -m training.train training/runs/cpu.yaml --out OUT`.
+
+Reads in the order a run happens. The same file serves one process or many (torchrun), on CPUs or
+GPUs. A run that was stopped goes on with --resume where its last checkpoint was written, exactly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import cv2
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from alike_ros import homography_metrics as metrics
+from alike_ros.errors import AlikeError, ConfigError
+from alike_ros.matching import match_mutual
+from alike_ros.network import ALIKE, load_alike, save_weights
+from training.config import RunConfig, load_run, override
+from training.data.drawings import write_drawings
+from training.data.homography import HomographyPairs, list_photos, split_photos
+from training.data.megadepth import MegaDepthPairs, read_scenes, split_scenes
+from training.data.rgbd import RgbdPairs, read_frames, split_frames
+from training.objective import Objective, to_float
+from training.warp import warp_pair
+
+Array = NDArray[Any]
+Pairs = Dataset[dict[str, Tensor]]
+
+#: Pixels within which a match is correct.
+THRESHOLDS = (1, 2, 3, 5)
+#: Steps between entries of the log.
+LOG_EVERY = 50
+RUNS = Path(__file__).parent / "runs"
+#: Loss to expect at the end of --smoke.
+SMOKE_LOSS = 5.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
+    parser.add_argument("run", type=Path, nargs="?", default=RUNS / "cpu.yaml", help="run file")
+    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints and logs")
+    parser.add_argument("--resume", action="store_true", help="go on from OUT/last.pt")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--smoke", action="store_true", help="a minute on drawings made here")
+    parser.add_argument("--overfit", action="store_true", help="one batch, again and again")
+    parser.add_argument("--accelerator", default="auto", help="cpu, cuda or auto")
+    parser.add_argument("--devices", default="auto", help="processes on this machine")
+    parser.add_argument("--nodes", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=0, help="of torch; 0: as many as cores")
+    options = parser.parse_args(arguments)
+    try:
+        config = load_run(RUNS / "smoke.yaml" if options.smoke else options.run)
+        if options.smoke:
+            write_drawings(options.out / "drawings")
+            config = override(config, [f"data.root={options.out / 'drawings'}"])
+        if options.overfit:
+            config = override(config, [f"data.pairs={config.optimizer.batch_size}"])
+        config = override(config, options.set)
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        fabric = Fabric(
+            accelerator=options.accelerator,
+            devices=options.devices,
+            num_nodes=options.nodes,
+            precision=cast(Any, config.optimizer.precision),  # Fabric checks it
+        )
+        fabric.launch()
+        loss = train(fabric, config, options.out, options.resume)
+    except AlikeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if options.smoke:
+        print(f"loss {loss:.2f}, expected {SMOKE_LOSS:.1f} +- 0.5")
+    return 0
+
+
+# Data
+
+
+def datasets(config: RunConfig) -> tuple[Pairs, Pairs]:
+    """Pairs to train on, and pairs of other photos, scenes or sequences to validate with."""
+    data, seed, root = config.data, config.seed, Path(config.data.root)
+    size = config.validation
+    held = replace(data, height=size.height, width=size.width)
+    if data.kind == "homography":
+        photos, held_photos = split_photos(list_photos(root))
+        return HomographyPairs(photos, data, seed), HomographyPairs(held_photos, held, seed + 1)
+    if data.kind == "megadepth":
+        scenes, held_scenes = split_scenes(read_scenes(root))
+        return MegaDepthPairs(scenes, data, seed), MegaDepthPairs(held_scenes, held, seed + 1)
+    if data.kind == "rgbd":
+        frames, held_frames = split_frames([read_frames(s) for s in data.root.split()])
+        return RgbdPairs(frames, data, seed), RgbdPairs(held_frames, held, seed + 1)
+    raise ConfigError(f"unknown data.kind {data.kind!r}: homography, megadepth or rgbd")
+
+
+class Deal(Sampler[int]):
+    """Without end, the indices of the pairs of one process's microbatches.
+
+    Microbatches are dealt out in turn: n processes see together what one process sees with n
+    times the accumulation. `pairs` distinct pairs come again and again, 0 stands for no end.
+    """
+
+    def __init__(self, first: int, turn: int, batch_size: int, pairs: int) -> None:
+        self.first = first  # microbatch of this process
+        self.turn = turn  # processes
+        self.batch_size = batch_size
+        self.pairs = pairs
+
+    def __iter__(self) -> Iterator[int]:
+        microbatch = self.first
+        while True:
+            start = microbatch * self.batch_size
+            for index in range(start, start + self.batch_size):
+                yield index % self.pairs if self.pairs else index
+            microbatch += self.turn
+
+
+def load_batches(fabric: Fabric, pairs: Pairs, config: RunConfig, step: int) -> Iterator[Any]:
+    """Batches from a given step on, loaded in the background and moved to the device."""
+    optim = config.optimizer
+    first = step * optim.accumulation * fabric.world_size + fabric.global_rank
+    workers = config.data.workers
+    loader: DataLoader[Any] = DataLoader(
+        pairs,
+        optim.batch_size,
+        sampler=Deal(first, fabric.world_size, optim.batch_size, config.data.pairs),
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        pin_memory=fabric.device.type == "cuda",
+    )
+    return iter(fabric.setup_dataloaders(loader, use_distributed_sampler=False))
+
+
+# The run
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Warm-up from 0, then a cosine to 0 that begins at step `start` with the rate `rate`."""
+
+    rate: float
+    warm_up: int
+    start: int
+    steps: int
+
+    def __call__(self, step: int) -> float:
+        """The rate of a step."""
+        if step < self.warm_up:
+            return self.rate * (step + 1) / self.warm_up
+        progress = (step - self.start) / max(self.steps - self.start, 1)
+        return self.rate * 0.5 * (1 + math.cos(math.pi * min(progress, 1)))
+
+    def until(self, steps: int, now: int) -> Schedule:
+        """Goes on from step `now` at the rate of that step, to 0 at another last step."""
+        if steps == self.steps or now < self.warm_up:
+            return replace(self, steps=steps)
+        return Schedule(self(now), 0, now, steps)
+
+
+@dataclass
+class Run:
+    """All that a checkpoint holds."""
+
+    config: RunConfig
+    network: ALIKE
+    average: ALIKE  # exponential moving average of the network's weights
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    step: int = 0
+    seconds: float = 0.0
+    best: float = -1.0  # MMA at 3 px, percent
+
+
+def start(config: RunConfig) -> Run:
+    """A run before its first step."""
+    torch.manual_seed(config.seed)
+    network = ALIKE(config.variant)
+    if config.weights:
+        network.load_state_dict(load_alike(config.weights).state_dict())
+    optim = config.optimizer
+    optimizer = torch.optim.AdamW(
+        network.parameters(), optim.rate, weight_decay=optim.weight_decay
+    )
+    schedule = Schedule(optim.rate, optim.warm_up, optim.warm_up, optim.steps)
+    return Run(config, network, copy.deepcopy(network).eval(), optimizer, schedule)
+
+
+def train(fabric: Fabric, config: RunConfig, out: Path, resume: bool = False) -> float:
+    """Trains until the last step, or a signal to stop; returns the last losses' mean."""
+    run = start(config)
+    objective = Objective(run.network, config.loss)
+    wrapped, optimizer = fabric.setup(objective, run.optimizer)
+    run.average.to(fabric.device)
+    if resume:
+        load_checkpoint(run, out / "last.pt")
+    training_pairs, validation_pairs = datasets(config)
+    batches = load_batches(fabric, training_pairs, config, run.step)
+    log = Log(out, run, fabric.is_global_zero)
+    stopped, begun, saved = StopSignal(), time.monotonic() - run.seconds, time.monotonic()
+
+    while run.step < config.optimizer.steps and not stopped.anywhere(fabric):
+        terms = train_step(fabric, wrapped, optimizer, batches, run)
+        follow(run.average, run.network, config.optimizer.ema, run.step)
+        run.step += 1
+        run.seconds = time.monotonic() - begun
+        if not fabric.is_global_zero:
+            continue
+        log.losses(run, terms)
+        finished = run.step == config.optimizer.steps
+        if run.step % config.validation.every == 0 or finished:
+            results = validate(run.average, validation_pairs, config)
+            log.validation(run, results, validation_pairs)
+            if results["mma@3"] > run.best:
+                run.best = results["mma@3"]
+                save_checkpoint(run, out, "best")
+        if time.monotonic() - saved > config.checkpoint_seconds:
+            save_checkpoint(run, out, "last")
+            saved = time.monotonic()
+    if fabric.is_global_zero:
+        save_checkpoint(run, out, "last")
+    log.close()
+    return log.mean_loss
+
+
+def train_step(
+    fabric: Fabric, wrapped: Any, optimizer: Any, batches: Iterator[Any], run: Run
+) -> dict[str, float]:
+    """One update of the weights from `accumulation` microbatches; the mean of their losses."""
+    optim = run.config.optimizer
+    for group in optimizer.param_groups:
+        group["lr"] = run.schedule(run.step)
+    wrapped.train()
+    sums: dict[str, float] = {}
+    for i in range(optim.accumulation):
+        microbatch = (run.step * optim.accumulation + i) * fabric.world_size + fabric.global_rank
+        generator = torch.Generator().manual_seed((run.config.seed << 32) + microbatch)
+        with fabric.no_backward_sync(wrapped, enabled=i < optim.accumulation - 1):
+            terms = wrapped(next(batches), generator)
+            fabric.backward(terms["loss"] / optim.accumulation)
+        for name, term in terms.items():
+            sums[name] = sums.get(name, 0.0) + term.item() / optim.accumulation
+    if optim.clip:
+        fabric.clip_gradients(wrapped, optimizer, max_norm=optim.clip)
+    optimizer.step()
+    optimizer.zero_grad()
+    return sums
+
+
+@torch.no_grad()
+def follow(average: ALIKE, network: ALIKE, decay: float, step: int) -> None:
+    """Moves the averaged weights a little towards the network's, faster at the beginning."""
+    decay = min(decay, (1 + step) / (10 + step)) if decay else 0.0
+    values = network.state_dict().values()
+    for mean, value in zip(average.state_dict().values(), values, strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - decay)
+        else:
+            mean.copy_(value)
+
+
+class StopSignal:
+    """Remembers that a process was asked to stop, so that the run ends with a checkpoint."""
+
+    def __init__(self) -> None:
+        self.received = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def anywhere(self, fabric: Fabric) -> bool:
+        """Whether any of the processes was asked to."""
+        if fabric.world_size == 1:
+            return self.received
+        received = torch.tensor(float(self.received), device=fabric.device)
+        total = fabric.all_reduce(received, reduce_op="sum")
+        return isinstance(total, Tensor) and total.item() > 0
+
+    def _on_signal(self, *_: Any) -> None:
+        self.received = True
+
+
+# Validation
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Keypoints (N, 2) and matches (K, 2) of one pair, and how well they fit the truth."""
+
+    keypoints0: Array
+    keypoints1: Array
+    matches: Array
+    errors: Array  # (K,) pixels
+    rep: float
+    ms: Array  # at THRESHOLDS
+    mma: Array
+    corner_error: float  # NaN for pairs that no homography relates
+
+
+def validate(network: ALIKE, pairs: Pairs, config: RunConfig) -> dict[str, float]:
+    """Mean Rep, MS, MMA and MHA in percent over the validation pairs."""
+    matched = [match(network, pairs[i], config) for i in range(config.validation.pairs)]
+    results = {"rep": float(np.mean([pair.rep for pair in matched]))}
+    corner_errors = np.array([pair.corner_error for pair in matched])
+    tables = {
+        "ms": np.mean([pair.ms for pair in matched], axis=0),
+        "mma": np.mean([pair.mma for pair in matched], axis=0),
+        "mha": metrics.homography_accuracy(corner_errors, THRESHOLDS),
+    }
+    for name, values in tables.items():
+        for threshold, value in zip(THRESHOLDS, values, strict=True):
+            results[f"{name}@{threshold}"] = float(value)
+    if np.isnan(corner_errors).all():
+        results = {name: value for name, value in results.items() if "mha" not in name}
+    return {name: 100 * value for name, value in results.items()}
+
+
+@torch.inference_mode()
+def match(network: ALIKE, pair: dict[str, Tensor], config: RunConfig) -> Matched:
+    """Matches one pair and compares with the truth."""
+    device = next(network.parameters()).device
+    features = []
+    for name in ("image0", "image1"):
+        image = to_float(pair[name][None].to(device))[0]
+        keypoints, _, descriptors = network.extract(image, config.validation.top_k, 0.0)
+        features.append((keypoints.cpu(), descriptors.cpu().numpy()))
+    (points0, descriptors0), (points1, descriptors1) = features
+    warped = []
+    for source, points in enumerate((points0, points1)):
+        there, visible = warp_pair(points, pair, source)
+        warped.append(torch.where(visible[:, None], there, torch.nan).double().numpy())
+    keypoints0, keypoints1 = points0.double().numpy(), points1.double().numpy()
+    matches = match_mutual(descriptors0, descriptors1, -1.0)
+    errors = metrics.matching_errors(warped[0], keypoints1, matches)
+    corner_error = float("nan")
+    if "depth0" not in pair:
+        estimated = metrics.estimate_homography(keypoints0, keypoints1, matches)
+        truth, size = pair["view1_from_view0"].double().numpy(), pair["image0"].shape[1:]
+        corner_error = metrics.corner_error(estimated, truth, (size[0], size[1]))
+    return Matched(
+        keypoints0,
+        keypoints1,
+        matches,
+        errors,
+        metrics.repeatability(keypoints0, keypoints1, warped[0], warped[1]),
+        metrics.matching_score(errors, warped[0], warped[1], THRESHOLDS),
+        metrics.matching_accuracy(errors, THRESHOLDS),
+        corner_error,
+    )
+
+
+# Logs
+
+
+@dataclass
+class Log:
+    """TensorBoard in OUT/log and a progress bar, of the first process alone."""
+
+    out: Path
+    run: Run
+    wanted: bool
+    mean_loss: float = math.nan
+    _sums: dict[str, float] = field(default_factory=dict)
+    _count: int = 0
+
+    def __post_init__(self) -> None:
+        steps, step = self.run.config.optimizer.steps, self.run.step
+        self._bar = tqdm(total=steps, initial=step, disable=not self.wanted, mininterval=5)
+        self._writer = (
+            SummaryWriter(str(self.out / "log"), purge_step=step) if self.wanted else None
+        )
+
+    def losses(self, run: Run, terms: dict[str, float]) -> None:
+        """Adds up the losses of a step and writes their means now and then."""
+        self._bar.update()
+        for name, value in terms.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._count += 1
+        last = run.step == run.config.optimizer.steps
+        if self._writer is None or (run.step % LOG_EVERY and not last):
+            return
+        means = {name: value / self._count for name, value in self._sums.items()}
+        rate = run.schedule(run.step - 1)
+        for name, value in means.items():
+            self._writer.add_scalar(f"loss/{name}", value, run.step)
+        self._writer.add_scalar("rate", rate, run.step)
+        self._bar.set_postfix({"loss": f"{means['loss']:.3f}", "rate": f"{rate:.1e}"})
+        self.mean_loss = means["loss"]
+        self._sums, self._count = {}, 0
+
+    def validation(self, run: Run, results: dict[str, float], pairs: Pairs) -> None:
+        """Writes the metrics, and pictures of the first pairs' keypoints and matches."""
+        self._bar.write(
+            f"step {run.step}: " + " ".join(f"{k} {v:.1f}" for k, v in results.items())
+        )
+        if self._writer is None:
+            return
+        for name, value in results.items():
+            self._writer.add_scalar(f"validation/{name}", value, run.step)
+        for i in range(min(4, run.config.validation.pairs)):
+            picture = draw(pairs[i], match(run.average, pairs[i], run.config))
+            self._writer.add_image(f"matches/{i}", picture, run.step, dataformats="HWC")
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Ends the bar and the files."""
+        self._bar.close()
+        if self._writer is not None:
+            self._writer.close()
+
+
+def draw(pair: dict[str, Tensor], matched: Matched) -> NDArray[np.uint8]:
+    """Both images (H, 2 W, 3) with keypoints; matches within 3 px in green, others in red."""
+    images = [pair[name].permute(1, 2, 0).numpy() for name in ("image0", "image1")]
+    picture = np.ascontiguousarray(np.hstack(images))
+    points0 = matched.keypoints0.round().astype(int)
+    points1 = matched.keypoints1.round().astype(int) + np.array([images[0].shape[1], 0])
+    for point in [*points0.tolist(), *points1.tolist()]:
+        cv2.circle(picture, point, 1, (255, 255, 0), -1)
+    for (i, j), error in zip(matched.matches, matched.errors, strict=True):
+        colour = (0, 255, 0) if error <= 3 else (255, 0, 0)
+        cv2.line(picture, points0[i].tolist(), points1[j].tolist(), colour, 1, cv2.LINE_AA)
+    return picture
+
+
+# Checkpoints
+
+
+def save_checkpoint(run: Run, out: Path, name: str) -> None:
+    """Writes OUT/name.pt, all that a run needs to go on, and both kinds of weights alone."""
+    out.mkdir(parents=True, exist_ok=True)
+    content = {
+        "model": run.network.state_dict(),
+        "average": run.average.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+        "schedule": asdict(run.schedule),
+        "state": {"step": run.step, "seconds": run.seconds, "best": run.best},
+        "config": asdict(run.config),
+        "seed": run.config.seed,
+        "commit": commit(),
+    }
+    partial = out / f".{name}.partial"  # a stop in between leaves the old one
+    torch.save(content, partial)
+    partial.replace(out / f"{name}.pt")
+    save_weights(run.network, out / f"{name}.safetensors")
+    save_weights(run.average, out / f"{name}_average.safetensors")
+
+
+def load_checkpoint(run: Run, path: Path) -> None:
+    """Puts a run where it was; another last step bends the schedule from there on."""
+    if not path.is_file():
+        raise ConfigError(f"nothing to resume: there is no {path}")
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    variant = content["config"]["variant"]
+    if variant != run.config.variant:
+        raise ConfigError(f"{path} is of {variant}, the run file wants {run.config.variant}")
+    run.network.load_state_dict(content["model"])
+    run.average.load_state_dict(content["average"])
+    run.optimizer.load_state_dict(content["optimizer"])
+    run.step, run.seconds, run.best = (content["state"][k] for k in ("step", "seconds", "best"))
+    run.schedule = Schedule(**content["schedule"]).until(run.config.optimizer.steps, run.step)
+
+
+def commit() -> str:
+    """The git commit of the code, with a + where files differ from it; empty outside git."""
+    command = ["git", "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
