@@ -89,7 +89,7 @@ def _sample(level: Float, rows: _Cells, cols: _Cells) -> Float:
     patch = level[:, rows.index[:, None], cols.index[None]]  # (C, 3, 3, N)
     across = np.einsum("jbn,cabn->jcan", cols.weights, patch)  # (2, C, 3, N)
     corners = np.einsum("ian,jcan->ijcn", rows.weights, across)  # (2, 2, C, N)
-    return corners.transpose(0, 1, 3, 2).reshape(-1, len(level))
+    return np.asarray(corners.transpose(0, 1, 3, 2).reshape(-1, len(level)))
 
 
 def _normalised(x: Float) -> Float:

@@ -11,10 +11,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder `shared/` beside the repository: public sequences and reference outputs.
-
-    Tests add the path they need and skip where that is missing (`require`).
-    """
+    """The folder `shared/` beside the repository: public sequences and reference outputs."""
     if not SHARED.is_dir():
         pytest.skip("no folder ../shared beside the repository (public sequences)")
     return SHARED

@@ -136,7 +136,8 @@ def thin(points: Tensor, scores: Tensor, radius: float) -> Tensor:
 
 def distances(points0: Tensor, points1: Tensor) -> Tensor:
     """Euclidean distances (N, M); exact, unlike cdist by matrix products."""
-    return torch.linalg.vector_norm(points0[:, None] - points1, dim=-1)
+    distance: Tensor = torch.linalg.vector_norm(points0[:, None] - points1, dim=-1)
+    return distance
 
 
 def corners(points: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:

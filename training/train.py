@@ -145,6 +145,8 @@ def load_batches(fabric: Fabric, pairs: Pairs, config: RunConfig, step: int) -> 
         sampler=Deal(first, fabric.world_size, optim.batch_size, config.data.pairs),
         num_workers=workers,
         prefetch_factor=4 if workers else None,
+        # a fork would inherit the locks of OpenCV's threads
+        multiprocessing_context="spawn" if workers else None,
         pin_memory=fabric.device.type == "cuda",
     )
     return iter(fabric.setup_dataloaders(loader, use_distributed_sampler=False))

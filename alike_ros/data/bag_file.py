@@ -74,6 +74,8 @@ def _file_or_folder(path: Path) -> Path:
     """A folder without metadata.yaml stands for the only file in it."""
     if path.is_file() or (path / "metadata.yaml").is_file():
         return path
+    if not path.exists():
+        raise DataError(f"{path} does not exist")
     files = [file for file in path.iterdir() if file.suffix in SUFFIXES]
     if len(files) != 1:
         raise DataError(f"{path} lacks metadata.yaml: run `ros2 bag reindex {path}`")

@@ -23,7 +23,7 @@ _NO_ROI = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0)
 
 def find_camera(folder: Path, camera_file: str | Path | None, carried: Camera | None) -> Camera:
     """The (left) camera; `carried` is what the layout itself says, if anything."""
-    named = None if camera_file is None else Path(camera_file)
+    named = Path(camera_file) if camera_file else None
     for path in (named, folder / "camera.yaml", folder / "left.yaml"):
         if path is not None and (path == named or path.is_file()):
             return Camera.from_yaml(path)

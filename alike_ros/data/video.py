@@ -32,7 +32,7 @@ class VideoFile:
         self._path = Path(path)
         offer_mode(str(path), mode, ["mono"])
         beside = self._path.with_suffix(".yaml")
-        if camera_file is None and beside.is_file():
+        if not camera_file and beside.is_file():
             camera_file = beside
         self.name = self._path.stem
         self.camera = find_camera(self._path.parent, camera_file, None)

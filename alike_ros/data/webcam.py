@@ -32,7 +32,7 @@ class Webcam:
             self._index = int(index or 0)
         except ValueError as error:
             raise DataError(f"{self.name}: expected a number, as in webcam:0") from error
-        if camera_file is None:
+        if not camera_file:
             raise DataError(
                 f"{self.name} does not say what its camera is: give --camera FILE in ROS "
                 "camera_calibration format (camera_calibration makes one from a chessboard)"

@@ -235,7 +235,9 @@ def compare(network: ALIKE, path: Path, height: int, width: int) -> float:
 
     noise = np.random.default_rng(0).integers(0, 256, (height // 8 + 1, width // 8 + 1, 3))
     image = cv2.resize(noise.astype(np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
-    logits = OnnxExtractor(path, provider="cpu").run(image)[0][:height, :width]
+    logits = OnnxExtractor(path, provider="cpu").run(np.asarray(image, np.uint8))[0][
+        :height, :width
+    ]
     with torch.inference_mode():
         x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
         scores = network(x)[0][0, 0].numpy()

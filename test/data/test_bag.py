@@ -306,6 +306,14 @@ def test_cut_off_bags(tmp_path: Path, storage: str, share: float) -> None:
         assert sequence.skipped
 
 
+def test_no_bag(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere does not exist"):
+        BagSequence(tmp_path / "nowhere")
+    (tmp_path / "a.mcap").write_text("not a bag")
+    with pytest.raises(DataError, match=r"a\.mcap cannot be read"):
+        BagSequence(tmp_path / "a.mcap")
+
+
 def test_folder_without_metadata(tmp_path: Path) -> None:
     path = write_bag(tmp_path / "bag", colour_frames(2))
     (path / "metadata.yaml").unlink()

@@ -1,0 +1,301 @@
+"""The command line `alike`. What a command needs is imported when it runs: --help is instant."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from alike_ros.config import (
+    MODES,
+    PROVIDERS,
+    Config,
+    NodeConfig,
+    dump_yaml,
+    load_yaml,
+    override,
+    parse,
+)
+from alike_ros.errors import AlikeError, ConfigError
+
+C = TypeVar("C", bound=Config)
+
+if TYPE_CHECKING:
+    from alike_ros.data import CameraFrame, Sequence
+    from alike_ros.results import Run
+
+_SOURCES = """\
+SOURCE is a folder of a public data set (TUM RGB-D, KITTI odometry, EuRoC), a folder of images,
+a video file, webcam:0, a rosbag2, or a rendered scene: render:room?frames=200&motion=shake."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command; returns its exit code: 1 for an error that the user can mend."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        command: Callable[[argparse.Namespace], int] = options.command
+        return command(options)
+    except AlikeError as error:
+        print(f"alike: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `alike config | head`
+        sys.stderr.close()
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="alike", description="Visual odometry with learned features (ALIKE)."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(commands)
+    _add_demo(commands)
+    _add_export(commands)
+    _add_config(commands)
+    return parser
+
+
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands,
+        "run",
+        _run,
+        "odometry on a sequence, without ROS",
+        _SOURCES,
+        """\
+  alike run render:room --mode rgbd
+  alike run ~/data/rgbd_dataset_freiburg1_xyz --mode rgbd --output out/xyz
+  alike run ~/data/kitti/sequences/00 --mode stereo --set detector.top_k=2000
+  alike run drive.mp4 --camera camera.yaml""",
+    )
+    _add_source(parser)
+    parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Writes trajectory.tum, trajectory.png, metrics.json and config.yaml; prints a table."""
+    from alike_ros.backends import load_extractor
+    from alike_ros.replay import replay
+    from alike_ros.results import Run
+
+    config = _config(options)
+    sequence = _open(options, config)
+    extractor = load_extractor(config)
+    print(f"{sequence.name}: mode {config.mode}, {extractor.description}")
+    run = Run()
+    interrupted = False
+    try:
+        frames = islice(sequence, options.frames)
+        replay(_progress(frames, sequence, options.frames, run), sequence, extractor, config, run)
+    except KeyboardInterrupt:
+        interrupted = True
+    _report(options, run, config, sequence, extractor.description)
+    return 130 if interrupted else 0
+
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands,
+        "demo",
+        _demo,
+        "a sequence through the real ROS 2 nodes",
+        "Plays a sequence as ROS 2 messages into the nodes, which run in processes of their own,\n"
+        "and compares the odometry that comes back with the truth. Needs rclpy.\n\n" + _SOURCES,
+        """\
+  alike demo
+  alike demo 'render:corridor?motion=forward' --mode stereo
+  alike demo ~/data/rgbd_dataset_freiburg1_xyz --mode rgbd --split""",
+    )
+    _add_source(parser, default="render:room?frames=300", mode="rgbd")
+    parser.add_argument(
+        "--split", action="store_true", help="features and tracking in two processes"
+    )
+    parser.add_argument(
+        "--rate", type=float, default=0.0, metavar="HZ", help="0, the default: as fast as they go"
+    )
+
+
+def _demo(options: argparse.Namespace) -> int:
+    """The same files and table as `alike run`."""
+    try:
+        from alike_ros.nodes.playback import run_through_nodes
+    except ModuleNotFoundError as error:
+        raise AlikeError(
+            f"the demo needs ROS 2 ({error.name} is missing): source /opt/ros/DISTRO/setup.bash, "
+            "or run `make demo`, which installs it; `alike run` goes without"
+        ) from error
+    config = _config(options)
+    sequence = _open(options, config)
+    nodes = "features_node and tracking_node" if options.split else "vo_node"
+    print(f"{sequence.name}: mode {config.mode}, through {nodes}")
+    run = run_through_nodes(sequence, config, options.split, options.rate)
+    _report(options, run, config, sequence, nodes)
+    return 130 if run.interrupted else 0
+
+
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands,
+        "export",
+        _export,
+        "weights to an ONNX inference graph, checked against torch",
+        "WEIGHTS is a .pth or .safetensors file of alike-t, -s, -n or -l. Needs torch and onnx.",
+        """\
+  alike export alike-t.pth
+  alike export alike-n.pth --size 480x640 --output alike-n-480x640.onnx""",
+    )
+    parser.add_argument("weights", type=Path, metavar="WEIGHTS")
+    parser.add_argument("--variant", help="refuse weights of another variant than this")
+    parser.add_argument("--size", default="", metavar="HxW", help="one image size; default: any")
+    parser.add_argument("--output", type=Path, help="default: WEIGHTS with the ending .onnx")
+
+
+def _export(options: argparse.Namespace) -> int:
+    try:
+        from alike_ros.network import load_alike
+        from alike_ros.network.export import export_checked
+    except ModuleNotFoundError as error:
+        raise AlikeError(
+            f"export needs {error.name}: pip install torch onnx safetensors"
+        ) from error
+    height, width = _size(options.size)
+    network = load_alike(options.weights)
+    if options.variant not in (None, network.variant):
+        raise AlikeError(f"{options.weights} is {network.variant}, not {options.variant}")
+    output = options.output or options.weights.with_suffix(".onnx")
+    difference = export_checked(network, output, height, width)
+    size = f"{height}x{width}" if height else "images of any size"
+    print(f"{output}: {network.variant} for {size}; scores differ from torch by {difference:.1e}")
+    return 0
+
+
+def _add_config(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands,
+        "config",
+        _print_config,
+        "every setting with its default and meaning",
+        "Prints a ROS parameter file, which `alike run --config` and the nodes read.",
+        """\
+  alike config > vo.yaml
+  alike config --ros --set mode=stereo""",
+    )
+    parser.add_argument("--ros", action="store_true", help="also what only the ROS nodes use")
+    _add_settings(parser)
+
+
+def _print_config(options: argparse.Namespace) -> int:
+    config = _settings(options, NodeConfig() if options.ros else Config())
+    print(dump_yaml(config, comments=True), end="")
+    return 0
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    command: Callable[[argparse.Namespace], int],
+    summary: str,
+    description: str,
+    examples: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.\n\n{description}",
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _add_source(parser: argparse.ArgumentParser, default: str = "", mode: str = "") -> None:
+    if default:
+        parser.add_argument(
+            "source", nargs="?", default=default, metavar="SOURCE", help=f"default: {default}"
+        )
+    else:
+        parser.add_argument("source", metavar="SOURCE")
+    text = f"default: {mode or 'mono'}"
+    parser.add_argument("--mode", choices=MODES, default=mode or None, help=text)
+    parser.add_argument("--model", metavar="PATH", help=".onnx, .pth or .safetensors")
+    parser.add_argument("--provider", choices=PROVIDERS, help="what runs the network")
+    parser.add_argument("--camera", type=Path, metavar="FILE", help="intrinsics: camera.yaml")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="default: output/NAME-MODE, NAME the source's"
+    )
+    _add_settings(parser)
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="a ROS parameter file")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="one setting, such as detector.top_k=500; `alike config` lists them",
+    )
+
+
+def _config(options: argparse.Namespace) -> NodeConfig:
+    """Defaults, then --config, then --set, then the options of their own."""
+    config = _settings(options, NodeConfig())
+    chosen = {name: getattr(options, name) for name in ("mode", "model", "provider")}
+    return override(config, {name: value for name, value in chosen.items() if value is not None})
+
+
+def _settings(options: argparse.Namespace, config: C) -> C:
+    if options.config:
+        config = load_yaml(config, options.config)
+    return override(config, dict(parse(config, assignment) for assignment in options.set))
+
+
+def _open(options: argparse.Namespace, config: Config) -> Sequence:
+    from alike_ros.data import open_sequence
+
+    return open_sequence(options.source, config.mode, options.camera)
+
+
+def _size(text: str) -> tuple[int, int]:
+    if not text:
+        return 0, 0
+    height, _, width = text.lower().partition("x")
+    if not (height.isdigit() and width.isdigit()):
+        raise ConfigError(f"--size {text!r}: expected HEIGHTxWIDTH, as in 480x640")
+    return int(height), int(width)
+
+
+def _progress(
+    frames: Iterator[CameraFrame], sequence: Sequence, limit: int | None, run: Run
+) -> Iterator[CameraFrame]:
+    """The frames behind a progress bar that tells the state of the odometry."""
+    from tqdm import tqdm
+
+    total = min(filter(None, (len(sequence), limit)), default=None)
+    with tqdm(frames, total=total, unit="frame", smoothing=0.05) as bar:
+        for frame in bar:
+            yield frame
+            if run.estimates:
+                bar.set_postfix_str(run.estimates[-1].status.value, refresh=False)
+
+
+def _report(
+    options: argparse.Namespace, run: Run, config: Config, sequence: Sequence, ran: str
+) -> None:
+    from alike_ros.results import measure, table, write
+
+    metrics, errors = measure(run, config.mode, sequence.truth)
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in sequence.name)
+    output = options.output or Path("output") / f"{name}-{config.mode}"
+    paths = write(output, run, metrics, errors, config, f"{sequence.name}, {config.mode}, {ran}")
+    print(table(metrics))
+    for reason, count in sequence.skipped.items():
+        print(f"skipped: {count} x {reason}")
+    print("written: " + " ".join(map(str, paths)))

@@ -1,0 +1,86 @@
+"""How far a trajectory is from the truth: ATE and RPE, computed by evo."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from alike_ros.geometry import Array, from_Rt
+from alike_ros.trajectory import Trajectory
+
+#: Poses and truths further apart in time than this are not compared, seconds.
+MAX_STAMP_DIFFERENCE = 0.02
+#: Below this motion the alignment of two paths is not determined, metres.
+_STILL = 0.05
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Errors after alignment.
+
+    alignment: "sim3" (scale, rotation, translation), "se3", or "origin" (first poses coincide,
+    where the camera hardly moved, so that the error is the drift). RPE is between consecutive
+    poses. scale is the factor that was applied to the estimate. positions (N, 3) and
+    truth_positions (N, 3) are what was compared, aligned.
+    """
+
+    ate_rmse_m: float
+    rpe_trans_rmse_m: float
+    rpe_rot_rmse_deg: float
+    alignment: str
+    scale: float
+    positions: Array
+    truth_positions: Array
+
+
+def accuracy(estimate: Trajectory, truth: Trajectory, correct_scale: bool) -> Accuracy | None:
+    """Errors of an estimate; None where fewer than three of its poses have a truth."""
+    from evo.core import metrics, sync  # takes two seconds
+    from evo.core.trajectory import PoseTrajectory3D
+
+    def evo_trajectory(trajectory: Trajectory) -> PoseTrajectory3D:
+        poses = [_orthogonal(pose) for pose in trajectory.world_from_cam]
+        return PoseTrajectory3D(poses_se3=poses, timestamps=trajectory.stamps_ns / 1e9)
+
+    if len(estimate) < 3 or len(truth) < 3:
+        return None
+    try:
+        reference, estimated = sync.associate_trajectories(
+            evo_trajectory(truth), evo_trajectory(estimate), max_diff=MAX_STAMP_DIFFERENCE
+        )
+    except sync.SyncException as error:
+        log.warning("the truth does not cover the trajectory: %s", error)
+        return None
+    if estimated.num_poses < 3:
+        return None
+    alignment, scale = "sim3" if correct_scale else "se3", 1.0
+    if np.ptp(reference.positions_xyz, axis=0).max() < _STILL:
+        alignment = "origin"
+        estimated.align_origin(reference)
+    else:
+        _, _, scale = estimated.align(reference, correct_scale=correct_scale)
+    return Accuracy(
+        _rmse(metrics.APE(metrics.PoseRelation.translation_part), reference, estimated),
+        _rmse(metrics.RPE(metrics.PoseRelation.translation_part), reference, estimated),
+        _rmse(metrics.RPE(metrics.PoseRelation.rotation_angle_deg), reference, estimated),
+        alignment,
+        float(scale),
+        estimated.positions_xyz,
+        reference.positions_xyz,
+    )
+
+
+def _rmse(metric: Any, reference: Any, estimated: Any) -> float:
+    metric.process_data((reference, estimated))
+    return float(metric.get_all_statistics()["rmse"])
+
+
+def _orthogonal(pose: Array) -> Array:
+    """The pose with its rotation made exact: KITTI's have six digits, evo wants more."""
+    U, _, Vt = np.linalg.svd(pose[:3, :3])
+    return from_Rt(np.asarray(U @ Vt), pose[:3, 3])

@@ -1,0 +1,33 @@
+"""Fixtures of the ROS tests: each test is alone on its ROS domain, this machine only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from alike_ros.config import Config
+
+
+@pytest.fixture
+def ros(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """rclpy.init with the arguments of a command line; nothing leaves the process."""
+    rclpy = pytest.importorskip("rclpy", reason="no ROS 2 here (rclpy)")
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "OFF")
+
+    def init(**parameters: object) -> None:
+        args = ["--ros-args"]
+        for name, value in parameters.items():
+            args += ["-p", f"{name.replace('__', '.')}:={value}"]
+        rclpy.init(args=args)
+
+    yield init
+    rclpy.try_shutdown()
+
+
+@pytest.fixture(scope="session")
+def config() -> Config:
+    """Settings with the default model."""
+    return Config(model=os.environ.get("ALIKE_TEST_MODEL", ""))

@@ -1,0 +1,243 @@
+"""The nodes within this process: states, threads, and what they do with odd input."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="no ROS 2 here (rclpy)")
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticStatus
+from nav_msgs.msg import Odometry
+from nav_msgs.msg import Path as PathMessage
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from ros_helpers import rendered
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from std_msgs.msg import Header
+
+from alike_ros.backends import load_extractor
+from alike_ros.camera import Camera
+from alike_ros.config import Config
+from alike_ros.data import CameraFrame
+from alike_ros.nodes.conversions import (
+    camera_info_messages,
+    features_from_cloud,
+    image_message,
+    stamp_from_ns,
+    stamp_to_ns,
+    values_of_status,
+)
+from alike_ros.nodes.features_node import FeaturesNode
+from alike_ros.nodes.topics import INPUT, OUTPUT
+from alike_ros.nodes.tracking_node import TrackingNode
+from alike_ros.nodes.vo_node import VoNode
+
+pytestmark = pytest.mark.ros
+SUCCESS = TransitionCallbackReturn.SUCCESS
+
+
+class Robot:
+    """A node under test and one that talks to it, turned by hand."""
+
+    def __init__(self, node: Any, mode: str, camera: Camera) -> None:
+        self.node, self.mode, self.camera = node, mode, camera
+        self.talker = rclpy.create_node("talker")
+        self.executor = SingleThreadedExecutor()
+        self.executor.add_node(node)
+        self.executor.add_node(self.talker)
+        self.received: dict[str, list[Any]] = {}
+        prefix = "rgb/" if mode == "rgbd" else ""
+        self.image = self.talker.create_publisher(Image, f"{prefix}image", OUTPUT)
+        self.info = self.talker.create_publisher(CameraInfo, f"{prefix}camera_info", OUTPUT)
+        self.depth = self.talker.create_publisher(Image, "depth/image", OUTPUT)
+        self.listen(DiagnosticStatus, f"{node.get_name()}/status", OUTPUT)
+        self.listen(Odometry, "odom", OUTPUT)
+
+    def listen(self, kind: type, topic: str, qos: Any) -> None:
+        self.received[topic] = []
+        self.talker.create_subscription(kind, topic, self.received[topic].append, qos)
+
+    def statuses(self) -> list[dict[str, str]]:
+        messages = self.received[f"{self.node.get_name()}/status"]
+        return [values_of_status(message) | {"message": message.message} for message in messages]
+
+    def spin(self, until: Any, seconds: float = 10.0) -> bool:
+        end = time.monotonic() + seconds
+        while not until():
+            if time.monotonic() > end:
+                return False
+            self.executor.spin_once(0.02)
+        return True
+
+    def connect(self) -> None:
+        assert self.spin(lambda: self.image.get_subscription_count() > 0)
+        self.spin(lambda: False, 0.2)
+
+    def calibrate(self) -> None:
+        self.info.publish(camera_info_messages(header(0), self.camera)[0])
+        self.spin(lambda: False, 0.2)
+
+    def show(self, frame: CameraFrame, image: Any = None) -> None:
+        message = image_message(header(frame.stamp_ns), frame.image if image is None else image)
+        if frame.depth is not None:
+            self.depth.publish(image_message(header(frame.stamp_ns), frame.depth))
+        self.image.publish(message)
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        self.talker.destroy_node()
+        self.node.close()
+
+
+def header(stamp_ns: int) -> Header:
+    return Header(stamp=stamp_from_ns(stamp_ns), frame_id="camera")
+
+
+@pytest.fixture
+def robot(ros: Any, config: Config) -> Any:
+    """A started vo_node in rgbd mode, whose camera is not calibrated yet."""
+    ros(mode="rgbd", model=config.model or "''", frame_id="''", num_threads=1)
+    node = VoNode()
+    assert node.start()
+    robot = Robot(node, "rgbd", rendered("rgbd", 1).camera)
+    robot.connect()
+    yield robot
+    robot.close()
+
+
+@pytest.mark.parametrize("make", [VoNode, FeaturesNode, TrackingNode])
+def test_states_and_threads(ros: Any, config: Config, make: Any) -> None:
+    ros(model=config.model or "''", num_threads=1)
+    node = make()
+    before = threading.active_count()
+    for _ in range(3):
+        assert node.trigger_configure() == SUCCESS
+        for _ in range(2):
+            assert node.trigger_activate() == SUCCESS
+            assert threading.active_count() == before + 1
+            assert node.trigger_deactivate() == SUCCESS
+            assert threading.active_count() == before
+        assert node.trigger_cleanup() == SUCCESS
+    assert node.trigger_configure() == SUCCESS
+    assert node.trigger_activate() == SUCCESS
+    assert node.trigger_shutdown() == SUCCESS
+    assert threading.active_count() == before
+    node.close()
+
+
+def test_failed_configuration_may_be_repeated(ros: Any, tmp_path: Path) -> None:
+    ros(model=tmp_path / "missing.onnx")
+    node = VoNode()
+    assert not node.start()
+    assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+    node.close()
+
+
+def test_missing_calibration_is_named_then_frames_are_tracked(robot: Robot) -> None:
+    frames = list(rendered("rgbd", 4))
+    robot.show(frames[0])
+    assert robot.spin(lambda: robot.statuses())
+    assert robot.statuses()[0]["status"] == "unusable"
+    assert "/rgb/camera_info" in robot.statuses()[0]["message"]
+    assert robot.statuses()[0]["stamp_ns"] == str(frames[0].stamp_ns)
+    robot.calibrate()
+    for i, frame in enumerate(frames[1:]):
+        robot.show(frame)
+        assert robot.spin(lambda i=i: len(robot.received["odom"]) > i)
+    assert [stamp_to_ns(item.header.stamp) for item in robot.received["odom"]] == [
+        frame.stamp_ns for frame in frames[1:]
+    ]
+    last = robot.received["odom"][-1]
+    assert (last.header.frame_id, last.child_frame_id) == ("odom", "camera")
+    status = robot.statuses()[-1]
+    assert (status["status"], status["metric_scale"]) == ("tracking", "true")
+    assert float(status["extract_ms"]) > 0
+    assert int(status["num_inliers"]) > 50
+
+
+def test_odd_frames_are_left_out(robot: Robot) -> None:
+    """Wrong size, wrong encoding, a stamp twice, a stamp of the past: one status or none each."""
+    frames = list(rendered("rgbd", 3))
+    robot.calibrate()
+    robot.show(frames[0], np.zeros((100, 100, 3), np.uint8))
+    assert robot.spin(lambda: len(robot.statuses()) == 1)
+    assert "the image is 100x100, but camera_info is for 640x480" in robot.statuses()[0]["message"]
+    depth = image_message(header(frames[1].stamp_ns), frames[1].image)
+    robot.depth.publish(depth)
+    robot.image.publish(image_message(header(frames[1].stamp_ns), frames[1].image))
+    assert robot.spin(lambda: len(robot.statuses()) == 2)
+    assert "depth encoding 'rgb8'" in robot.statuses()[1]["message"]
+    robot.show(frames[1])  # this stamp was used up
+    robot.show(frames[0])
+    robot.show(frames[2])
+    assert robot.spin(lambda: robot.received["odom"])
+    assert stamp_to_ns(robot.received["odom"][0].header.stamp) == frames[2].stamp_ns
+    assert len(robot.statuses()) == 3
+    assert robot.statuses()[2]["duplicate"] == "2"  # image and depth
+    assert robot.statuses()[2]["late"] == "2"
+
+
+def test_nothing_to_see_gives_no_pose(robot: Robot) -> None:
+    frames = list(rendered("rgbd", 4))
+    robot.calibrate()
+    robot.show(frames[0])
+    assert robot.spin(lambda: robot.received["odom"])
+    robot.show(frames[1], np.full_like(frames[1].image, 128))
+    assert robot.spin(lambda: len(robot.statuses()) == 2)
+    assert robot.statuses()[1]["status"] == "lost"
+    robot.show(frames[2])
+    assert robot.spin(lambda: len(robot.received["odom"]) == 2)
+    stamps = [stamp_to_ns(item.header.stamp) for item in robot.received["odom"]]
+    assert stamps == [frames[0].stamp_ns, frames[2].stamp_ns]
+
+
+def test_clock_set_back_continues_at_the_last_pose(robot: Robot) -> None:
+    """As when a bag loops: no jump in odom."""
+    frames = list(rendered("rgbd", 60))
+    robot.calibrate()
+    for i, frame in enumerate([frames[0], frames[4], frames[8]]):
+        late = CameraFrame(frame.stamp_ns + 10**10, frame.image, frame.depth)
+        robot.show(late)
+        assert robot.spin(lambda i=i: len(robot.received["odom"]) > i)
+    robot.show(frames[0])
+    assert robot.spin(lambda: len(robot.received["odom"]) == 4)
+    before, after = (item.pose.pose.position for item in robot.received["odom"][2:])
+    assert abs(before.x) + abs(before.y) + abs(before.z) > 0.005
+    assert (after.x, after.y, after.z) == pytest.approx((before.x, before.y, before.z), abs=1e-9)
+
+
+def test_thresholds_change_while_running(robot: Robot) -> None:
+    frames = list(rendered("rgbd", 2))
+    robot.calibrate()
+    robot.show(frames[0])
+    assert robot.spin(lambda: len(robot.statuses()) == 1)
+    robot.node.set_parameters([Parameter("detector.top_k", value=50)])
+    robot.show(frames[1])
+    assert robot.spin(lambda: len(robot.statuses()) == 2)
+    counts = [int(status["num_features"]) for status in robot.statuses()]
+    assert counts[0] > 200
+    assert counts[1] == 50
+
+
+def test_keypoints_and_path_go_to_subscribers(robot: Robot, config: Config) -> None:
+    frame = next(iter(rendered("rgbd", 1)))
+    robot.listen(PointCloud2, "keypoints", INPUT)
+    robot.listen(PathMessage, "vo/path", OUTPUT)
+    robot.calibrate()
+    robot.show(frame)
+    assert robot.spin(lambda: robot.received["keypoints"] and robot.received["vo/path"])
+    cloud, path = robot.received["keypoints"][0], robot.received["vo/path"][0]
+    assert cloud.header == header(frame.stamp_ns)
+    expected = load_extractor(config)(frame.image)
+    received = features_from_cloud(cloud)
+    assert np.array_equal(received.keypoints, expected.keypoints)
+    assert np.array_equal(received.descriptors, expected.descriptors)
+    assert (path.header.frame_id, len(path.poses)) == ("odom", 1)

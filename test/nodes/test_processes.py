@@ -1,0 +1,151 @@
+"""The nodes in their own processes over DDS: frames in, odometry out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="no ROS 2 here (rclpy)")
+
+from ros_helpers import Part, rendered
+
+from alike_ros.backends import load_extractor
+from alike_ros.config import Config
+from alike_ros.data import open_sequence
+from alike_ros.errors import AlikeError
+from alike_ros.nodes.playback import NodeRun, free_domain, run_through_nodes
+from alike_ros.odometry import VisualOdometry
+from alike_ros.odometry.estimate import Status
+from alike_ros.trajectory import Trajectory
+
+pytestmark = pytest.mark.ros
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def direct(sequence: Any, config: Config) -> Trajectory:
+    """What the odometry gives without ROS."""
+    extract = load_extractor(config)
+    stereo = config.mode == "stereo"
+    odometry = VisualOdometry(sequence.stereo if stereo else sequence.camera, config)
+    stamps, poses = [], []
+    for frame in sequence:
+        right = extract(frame.right) if stereo else None
+        depth = frame.depth if config.mode == "rgbd" else None
+        estimate = odometry.track(frame.stamp_ns, extract(frame.image), depth, right)
+        if estimate.world_from_cam is not None:
+            stamps.append(estimate.stamp_ns)
+            poses.append(estimate.world_from_cam)
+    return Trajectory.from_poses(stamps, poses)
+
+
+def rmse(run: NodeRun, truth: Trajectory) -> float:
+    """Of the positions; both trajectories start at the first frame."""
+    index = np.searchsorted(truth.stamps_ns, run.trajectory.stamps_ns)
+    error = run.trajectory.positions - truth.positions[index]
+    return float(np.sqrt((error**2).sum(axis=1).mean()))
+
+
+def check(run: NodeRun, sequence: Any, config: Config) -> None:
+    """Every frame is answered, with its own stamp and the pose that it has without ROS."""
+    assert run.exit_codes in ([0], [0, 0])
+    assert not run.unusable
+    assert run.num_unanswered == 0
+    assert [item.stamp_ns for item in run.estimates] == [frame.stamp_ns for frame in sequence]
+    expected = direct(sequence, config)
+    assert run.trajectory.stamps_ns.tolist() == expected.stamps_ns.tolist()
+    assert len(run.latency_ms) == len(expected)
+    assert np.abs(run.trajectory.world_from_cam - expected.world_from_cam).max() < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("mode", "split"), [("rgbd", False), ("rgbd", True), ("stereo", True), ("mono", False)]
+)
+def test_rendered_frames(config: Config, mode: str, split: bool) -> None:
+    sequence = rendered(mode, 20)
+    config = replace(config, mode=mode)
+    run = run_through_nodes(sequence, config, split=split, progress=False)
+    check(run, sequence, config)
+    if mode != "mono":  # whose scale is unknown
+        assert all(item.status == Status.TRACKING for item in run.estimates)
+        assert all(item.metric_scale for item in run.estimates)
+        assert rmse(run, sequence.truth) < 0.02  # measured: 0.004 rgbd, 0.006 stereo
+
+
+def test_frames_faster_than_the_node(config: Config) -> None:
+    """The newest are taken, the others counted."""
+    sequence = rendered("mono", 40)
+    config = replace(config, mode="mono", num_threads=1)
+    run = run_through_nodes(sequence, config, rate_hz=200, progress=False)
+    assert run.num_played == 40
+    assert run.num_unanswered > 0
+    assert run.estimates[-1].stamp_ns == sequence.truth.stamps_ns[39]
+    assert run.exit_codes == [0]
+
+
+def test_real_frames(config: Config, shared_data: Path) -> None:
+    folder = shared_data / "tum_fr1_rpy"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}")
+    sequence = Part(open_sequence(str(folder), "rgbd"), 20)
+    config = replace(config, mode="rgbd")
+    run = run_through_nodes(sequence, config, progress=False)
+    check(run, sequence, config)
+    assert all(item.status == Status.TRACKING for item in run.estimates)
+
+
+def start(name: str, *parameters: str) -> subprocess.Popen[str]:
+    arguments = [word for item in parameters for word in ("-p", item)]
+    return subprocess.Popen(
+        [sys.executable, "-m", f"alike_ros.nodes.{name}", "--ros-args", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ
+        | {
+            "ROS_DOMAIN_ID": str(free_domain()),
+            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+            "PYTHONPATH": str(ROOT),
+        },
+    )
+
+
+@pytest.mark.parametrize("name", ["vo_node", "features_node", "tracking_node"])
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_a_node_with_code_0(config: Config, name: str, kind: signal.Signals) -> None:
+    process = start(name, f"model:={config.model or chr(39) * 2}")
+    try:
+        assert process.stdout is not None
+        lines = []
+        while not any("waiting for messages" in line for line in lines):
+            lines.append(process.stdout.readline())
+            assert lines[-1], lines
+        process.send_signal(kind)
+        assert process.wait(10) == 0
+        assert "Traceback" not in process.stdout.read()
+    finally:
+        process.kill()
+
+
+def test_wrong_parameter_stops_a_node_with_one_line() -> None:
+    process = start("vo_node", "mode:=lidar")
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert len(output.strip().splitlines()) == 1
+    assert "expected one of mono, rgbd, stereo" in output
+
+
+def test_failing_node_is_reported_with_its_words(tmp_path: Path) -> None:
+    config = Config(mode="mono", model=str(tmp_path / "missing.onnx"))
+    begin = time.monotonic()
+    with pytest.raises(AlikeError, match=r"vo_node ended with code 1(.|\n)*missing\.onnx"):
+        run_through_nodes(rendered("mono", 3), config, progress=False)
+    assert time.monotonic() - begin < 20

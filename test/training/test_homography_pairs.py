@@ -1,0 +1,143 @@
+"""Generated pairs: the homography is the one that relates the pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from alike_ros.errors import DataError
+from training.config import DataConfig, PhotometryConfig
+from training.data.drawings import drawing, write_drawings
+from training.data.homography import (
+    HELD_BACK,
+    HomographyPairs,
+    blur,
+    disturb,
+    list_photos,
+    shadow,
+    split_photos,
+)
+
+QUIET = PhotometryConfig(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+CONFIG = DataConfig(height=120, width=160)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("photos")
+    write_drawings(folder, 3)
+    return list_photos(folder)
+
+
+def to_numpy(image: torch.Tensor) -> np.ndarray:
+    return image.permute(1, 2, 0).numpy()
+
+
+def test_first_view_warped_by_the_homography_is_the_second(photos: list[Path]) -> None:
+    pairs = HomographyPairs(photos, replace(CONFIG, photometry=QUIET), seed=1)
+    for i in range(8):
+        pair = pairs[i]
+        homography = pair["view1_from_view0"].double().numpy()
+        size = (160, 120)
+        warped = cv2.warpPerspective(to_numpy(pair["image0"]), homography, size).astype(float)
+        seen = cv2.warpPerspective(np.ones((120, 160), np.uint8), homography, size) > 0
+        seen = cv2.erode(seen.astype(np.uint8), np.ones((7, 7))) > 0
+        assert seen.mean() > 0.05
+        error = np.abs(warped - to_numpy(pair["image1"])).mean(-1)[seen]
+        # blurred by interpolation: 3 to 9 grey levels on average; unrelated views differ by 50
+        assert np.median(error) < 6, (i, np.median(error))
+
+
+def test_views_differ_as_much_as_configured(photos: list[Path]) -> None:
+    still = replace(CONFIG.views, corners=0, rotation=0, log_zoom=0, shift=0)
+    pairs = HomographyPairs(photos, replace(CONFIG, views=still), seed=1)
+    torch.testing.assert_close(pairs[0]["view1_from_view0"], torch.eye(3), atol=1e-4, rtol=0)
+    corners = np.array([[[0, 0]], [[159, 0]], [[159, 119]], [[0, 119]]], np.float32)
+    pairs = HomographyPairs(photos, CONFIG, seed=1)
+    moved = []
+    for i in range(30):
+        homography = pairs[i]["view1_from_view0"].double().numpy()
+        there = cv2.perspectiveTransform(corners, homography)
+        moved.append(np.linalg.norm(there - corners, axis=-1).mean())
+    assert np.median(moved) > 25  # measured 47
+
+
+def test_items_depend_on_seed_and_index_alone(photos: list[Path]) -> None:
+    pairs = HomographyPairs(photos, CONFIG, seed=3)
+    first = pairs[5]
+    pairs[0]
+    assert all(torch.equal(first[key], value) for key, value in pairs[5].items())
+    assert not torch.equal(pairs[6]["image0"], first["image0"])
+    assert not torch.equal(HomographyPairs(photos, CONFIG, 4)[5]["image0"], first["image0"])
+
+
+def test_workers_load_what_one_process_loads(photos: list[Path]) -> None:
+    pairs = HomographyPairs(photos, CONFIG, seed=3)
+    loader = torch.utils.data.DataLoader(
+        pairs, 2, sampler=range(4), num_workers=2, multiprocessing_context="spawn"
+    )
+    loaded = torch.cat([batch["image1"] for batch in loader])
+    assert torch.equal(loaded, torch.stack([pairs[i]["image1"] for i in range(4)]))
+
+
+def test_held_back_photos_are_never_trained_on(tmp_path: Path) -> None:
+    photos = [tmp_path / f"{i}.jpg" for i in range(30)]
+    train, held_back = split_photos(photos)
+    assert set(train) | set(held_back) == set(photos)
+    assert not set(train) & set(held_back)
+    assert len(held_back) == -(-30 // HELD_BACK)
+
+
+def test_photos_that_are_not_there_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"training\.photos"):
+        list_photos(tmp_path / "none")
+    with pytest.raises(DataError, match=r"training\.photos"):
+        HomographyPairs([], CONFIG, 0)
+    (tmp_path / "torn.jpg").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"torn\.jpg"):
+        HomographyPairs(list_photos(tmp_path), CONFIG, 0)[0]
+
+
+# Light and camera
+
+
+def test_no_photometry_changes_nothing() -> None:
+    image = drawing(np.random.default_rng(0), 60, 80)
+    assert np.array_equal(disturb(np.random.default_rng(0), image, QUIET), image)
+
+
+def test_photometry_moves_no_pixel() -> None:
+    """Edges stay where they are: the phase correlation of the gradients has its peak at 0."""
+    image = drawing(np.random.default_rng(0), 128, 128)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    for seed in range(10):
+        disturbed = disturb(np.random.default_rng(seed), image, PhotometryConfig())
+        assert not np.array_equal(disturbed, image)
+        other = cv2.cvtColor(disturbed, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        window = cv2.createHanningWindow((128, 128), cv2.CV_32F)
+        shift, _ = cv2.phaseCorrelate(
+            cv2.Laplacian(grey, cv2.CV_32F), cv2.Laplacian(other, cv2.CV_32F), window
+        )
+        assert np.hypot(*shift) < 0.3
+
+
+def test_blur_keeps_brightness_and_centre() -> None:
+    image = np.zeros((41, 41), np.float32)
+    image[20, 20] = 1
+    y, x = np.mgrid[:41, :41]
+    for seed in range(20):
+        spread = blur(np.random.default_rng(seed), image, 4.0)
+        assert spread.sum() == pytest.approx(1, abs=1e-3)
+        np.testing.assert_allclose([(spread * x).sum(), (spread * y).sum()], 20, atol=0.05)
+
+
+def test_shadow_is_smooth_and_within_its_strength() -> None:
+    field = shadow(np.random.default_rng(0), (120, 160), 0.7)
+    assert field.shape == (120, 160)
+    assert field.max() / field.min() > 1.5
+    assert np.abs(np.diff(np.log(field), axis=1)).max() < 0.2
