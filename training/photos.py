@@ -229,23 +229,31 @@ def read_rcc(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 def debian_pictures(source: Source, folder: Path, version: str) -> Iterator[tuple[Path, Origin]]:
     """The wanted pictures of an unpacked Debian package, with the licence of each."""
-    copyright_path = folder / "usr/share/doc" / source.package / "copyright"
-    licences = read_copyright(copyright_path)
-    for path in pictures(folder):
-        name = path.relative_to(folder).as_posix()
-        if source.takes(name):
-            yield path, Origin(source.package, version, name, licence_of(name, licences))
+    path = folder / "usr/share/doc" / source.package / "copyright"
+    packed = path.with_name("copyright.gz")
+    text = path.read_text() if path.exists() else gzip.decompress(packed.read_bytes()).decode()
+    licences = read_copyright(text)
+    for picture, name in wanted(source, folder):
+        yield picture, Origin(source.package, version, name, licence_of(name, licences))
 
 
 def pypi_pictures(source: Source, folder: Path, version: str) -> Iterator[tuple[Path, Origin]]:
     """The wanted pictures of an unpacked wheel, with the licence in its metadata."""
     metadata = next(folder.glob("*.dist-info/METADATA")).read_text(errors="replace")
     fields = dict(line.split(": ", 1) for line in metadata.splitlines() if ": " in line)
-    licence = fields.get("License-Expression") or fields.get("License") or "see the package"
+    texts = [path.read_text(errors="replace") for path in folder.glob("*.dist-info/LICENSE*")]
+    licences = [paragraph for text in texts for paragraph in read_copyright(text)]
+    for picture, name in wanted(source, folder):
+        licence = fields.get("License-Expression") or licence_of(name, licences)
+        yield picture, Origin(source.package, version, name, licence)
+
+
+def wanted(source: Source, folder: Path) -> Iterator[tuple[Path, str]]:
+    """The pictures of an unpacked package that its source takes, and their paths in it."""
     for path in pictures(folder):
         name = path.relative_to(folder).as_posix()
         if source.takes(name):
-            yield path, Origin(source.package, version, name, licence)
+            yield path, name
 
 
 def pictures(folder: Path) -> list[Path]:
@@ -254,10 +262,8 @@ def pictures(folder: Path) -> list[Path]:
     return sorted(path for path in paths if path.is_file() and not path.is_symlink())
 
 
-def read_copyright(path: Path) -> list[tuple[list[str], str]]:
+def read_copyright(text: str) -> list[tuple[list[str], str]]:
     """The (file globs, licence name) paragraphs of a machine-readable Debian copyright file."""
-    packed = path.with_name("copyright.gz")
-    text = path.read_text() if path.exists() else gzip.decompress(packed.read_bytes()).decode()
     paragraphs = []
     for block in text.replace("\n\t", "\n ").split("\n\n"):
         fields: dict[str, str] = {}
@@ -266,7 +272,7 @@ def read_copyright(path: Path) -> list[tuple[list[str], str]]:
             if line.startswith(" "):
                 fields[key] = fields.get(key, "") + "\n" + line.strip()
             elif ":" in line and not line.startswith("#"):
-                key, _, fields[line.split(":")[0]] = line.partition(":")
+                key, _, fields[key] = line.partition(":")
         if "Files" in fields and "License" in fields:
             licence = fields["License"].strip().splitlines()
             paragraphs.append((fields["Files"].split(), licence[0] if licence else "unnamed"))
@@ -274,17 +280,21 @@ def read_copyright(path: Path) -> list[tuple[list[str], str]]:
 
 
 def licence_of(path: str, paragraphs: list[tuple[list[str], str]]) -> str:
-    """Licence of a file: the last paragraph that names it or the end of its path, else `*`'s.
+    """Licence of a file by the last paragraph that names it, or the end of its path.
 
-    Globs are paths in the source package, of which the installed path ends like the original.
+    Globs are paths in the source package, of which the installed path ends like the original;
+    pictures may have been converted since, so that suffixes do not count.
     """
-    parts = path.split("/")
-    tails = {"/".join(parts[i:]) for i in range(len(parts))}
+    parts = os.path.splitext(path)[0].split("/")  # noqa: PTH122 (a Path would lose the glob)
+    tails = ["/".join(parts[i:]) for i in range(len(parts))]
     found = "see the package's copyright file"
     for globs, licence in paragraphs:
         for glob in globs:
-            ends = {glob, glob.partition("/")[2]} - {""}  # a first folder may not be installed
-            if glob == "*" or any(fnmatch.fnmatch(t, e) for t in tails for e in ends if e != "*"):
+            stem, suffix = os.path.splitext(glob)  # noqa: PTH122
+            pattern = stem if suffix.lower() in SUFFIXES else glob
+            short = pattern.partition("/")[2]  # a first folder may not be installed
+            patterns = [p for p in (pattern, short) if p.strip("*")]
+            if glob == "*" or any(fnmatch.fnmatch(t, p) for t in tails for p in patterns):
                 found = licence
     return found
 

@@ -49,8 +49,8 @@ def test_first_view_warped_by_the_homography_is_the_second(photos: list[Path]) -
         seen = cv2.erode(seen.astype(np.uint8), np.ones((7, 7))) > 0
         assert seen.mean() > 0.05
         error = np.abs(warped - to_numpy(pair["image1"])).mean(-1)[seen]
-        # blurred by interpolation: 3 to 9 grey levels on average; unrelated views differ by 50
-        assert np.median(error) < 6, (i, np.median(error))
+        # measured 0.3 to 1.3 grey levels, by interpolation; unrelated views differ by 36 to 62
+        assert np.median(error) < 3
 
 
 def test_views_differ_as_much_as_configured(photos: list[Path]) -> None:
@@ -64,7 +64,7 @@ def test_views_differ_as_much_as_configured(photos: list[Path]) -> None:
         homography = pairs[i]["view1_from_view0"].double().numpy()
         there = cv2.perspectiveTransform(corners, homography)
         moved.append(np.linalg.norm(there - corners, axis=-1).mean())
-    assert np.median(moved) > 25  # measured 47
+    assert np.median(moved) > 25  # measured 53
 
 
 def test_items_depend_on_seed_and_index_alone(photos: list[Path]) -> None:
@@ -123,7 +123,7 @@ def test_photometry_moves_no_pixel() -> None:
         shift, _ = cv2.phaseCorrelate(
             cv2.Laplacian(grey, cv2.CV_32F), cv2.Laplacian(other, cv2.CV_32F), window
         )
-        assert np.hypot(*shift) < 0.3
+        assert np.hypot(*shift) < 0.2  # measured 0.05 to 0.13
 
 
 def test_blur_keeps_brightness_and_centre() -> None:

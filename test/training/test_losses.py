@@ -163,7 +163,9 @@ def test_grid_nre_is_a_softmax_without_the_excluded() -> None:
     similarity = torch.tensor([0.8])
     similarities = torch.tensor([[0.6, 0.79, 0.1]])
     excluded = torch.tensor([[False, True, False]])
-    log_probability = losses.neural_reprojection_error_grid(similarity, similarities, excluded, 0.1)
+    log_probability = losses.neural_reprojection_error_grid(
+        similarity, similarities, excluded, 0.1
+    )
     expected = math.exp(8) / (math.exp(8) + math.exp(6) + math.exp(1))
     assert log_probability.exp().item() == pytest.approx(expected, rel=1e-5)
 

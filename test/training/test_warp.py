@@ -116,9 +116,7 @@ def test_depth_gradient_includes_the_slope_of_the_surface() -> None:
     depth = (2 + 0.01 * x + 0.02 * y).double()
     points = torch.tensor([[20.3, 30.6], [50.5, 40.2]], dtype=torch.float64, requires_grad=True)
     motion = pose(0.1, (0.2, 0, 0))
-    assert torch.autograd.gradcheck(
-        lambda p: warp_depth(p, depth, depth, K, K, motion)[0], points
-    )
+    assert torch.autograd.gradcheck(lambda p: warp_depth(p, depth, depth, K, K, motion)[0], points)
 
 
 def test_sampled_depth_is_bilinear_and_unknown_outside() -> None:

@@ -1,0 +1,153 @@
+"""The losses of whole batches: what lowers them, what they do not depend on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from alike_ros.network import ALIKE
+from alike_ros.network.alnet import ALNet
+from training.config import LossConfig, PhotometryConfig
+from training.data.drawings import drawing
+from training.data.homography import disturb
+from training.objective import Objective, grid, to_float
+
+GRID = LossConfig(
+    top_k=60, random_points=30, thin_radius=0, nre_map="grid", t_des=0.05, nre=1, reliability=1
+)
+DENSE = replace(GRID, nre_map="dense")
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def batch(homography: Tensor, count: int = 2, same: bool = False) -> dict[str, Tensor]:
+    """Pairs of drawings related by the identity, said to be related by `homography`."""
+    pictures = []
+    for i in range(2 * count):
+        rng = np.random.default_rng(i)
+        image = drawing(np.random.default_rng(i % count), 96, 128)
+        picture = image if same else disturb(rng, image, PhotometryConfig())
+        pictures.append(torch.from_numpy(picture).permute(2, 0, 1))
+    return {
+        "image0": torch.stack(pictures[:count]),
+        "image1": torch.stack(pictures[count:]),
+        "view1_from_view0": homography.expand(count, 3, 3),
+    }
+
+
+@pytest.fixture(scope="module")
+def network() -> ALNet:
+    torch.manual_seed(0)
+    return ALIKE("alike-t").eval()
+
+
+@pytest.mark.parametrize("config", [GRID, DENSE])
+def test_the_same_picture_is_easier_than_another_one(network: ALNet, config: LossConfig) -> None:
+    objective = Objective(network, config)
+    same = objective(batch(torch.eye(3), same=True), generator())
+    shift = torch.tensor([[1.0, 0, 30], [0, 1, 17], [0, 0, 1]])  # which is not true
+    other = objective(batch(shift, same=True), generator())
+    assert same["nre"] < other["nre"] - 0.1
+    assert same["reliability"] < other["reliability"]
+    assert same["reprojection"] < 1e-5  # keypoints found again at the same places
+    assert other["reprojection"] > 0.5
+
+
+@pytest.mark.parametrize("config", [GRID, DENSE])
+def test_every_parameter_gets_a_gradient(config: LossConfig) -> None:
+    torch.manual_seed(0)
+    network = ALIKE("alike-t")
+    Objective(network, config)(batch(torch.eye(3)), generator())["loss"].backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
+
+
+def test_loss_is_the_weighted_sum(network: ALNet) -> None:
+    config = replace(GRID, reprojection=2, dispersity=3, nre=5, reliability=7, triplet=11)
+    terms = Objective(network, config)(batch(torch.eye(3)), generator())
+    weights = {"reprojection": 2, "dispersity": 3, "nre": 5, "reliability": 7, "triplet": 11}
+    total = sum(weights[name] * terms[name] for name in weights)
+    torch.testing.assert_close(terms["loss"], total)
+
+
+def test_random_points_come_from_the_generator_alone(network: ALNet) -> None:
+    objective, pairs = Objective(network, GRID), batch(torch.eye(3))
+    first = objective(pairs, generator(5))["loss"]
+    torch.rand(7)
+    assert objective(pairs, generator(5))["loss"] == first
+    assert objective(pairs, generator(6))["loss"] != first
+
+
+def test_views_that_share_nothing_cost_no_nan() -> None:
+    torch.manual_seed(0)
+    network = ALIKE("alike-t")
+    away = torch.tensor([[1.0, 0, 1000], [0, 1, 0], [0, 0, 1]])
+    for config in (GRID, DENSE):
+        network.zero_grad()
+        terms = Objective(network, config)(batch(away), generator())
+        terms["loss"].backward()
+        assert all(torch.isfinite(term) for term in terms.values())
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        assert all(torch.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_depth_pairs_give_the_same_losses_as_the_homography_of_a_plane(network: ALNet) -> None:
+    """A frontal plane, the camera moved sideways: both ways of warping are the same."""
+    shift = torch.tensor([[1.0, 0, 8], [0, 1, 0], [0, 0, 1]])
+    by_homography = batch(shift, count=1)
+    motion = torch.eye(4)
+    motion[0, 3] = 8 * 2.0 / 100  # 8 px at 2 m with focal length 100
+    K = torch.tensor([[100.0, 0, 63.5], [0, 100, 47.5], [0, 0, 1]])
+    depth = torch.full((1, 96, 128), 2.0)
+    by_depth = by_homography | {
+        "depth0": depth,
+        "depth1": depth,
+        "K0": K[None],
+        "K1": K[None],
+        "view1_from_view0": motion[None],
+    }
+    objective = Objective(network, GRID)
+    first, second = objective(by_homography, generator()), objective(by_depth, generator())
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], atol=1e-3, rtol=1e-3)
+
+
+def test_random_points_near_better_ones_are_thinned(network: ALNet) -> None:
+    images = batch(torch.eye(3))["image0"]
+    levels = network.levels(to_float(images[:1]))
+    score_map = network.score_map(levels, 96, 128)[0, 0]
+    config = replace(GRID, random_points=400)
+    everything = Objective(network, config).view(levels, score_map, generator())
+    thinned = Objective(network, replace(config, thin_radius=4.0)).view(
+        levels, score_map, generator()
+    )
+    assert len(everything.points) == len(everything.keypoints) + 400
+    count = len(thinned.keypoints)
+    random = thinned.points[count:]
+    assert 20 < len(random) < 400
+    distance = torch.cdist(random, random) + 1e3 * torch.eye(len(random))
+    assert distance.min() > 4.0
+    assert torch.equal(thinned.points[:count], thinned.keypoints)
+
+
+def test_grid_covers_the_map_in_every_phase() -> None:
+    score_map = torch.zeros(30, 50)
+    seen = set()
+    for seed in range(200):
+        pixels = grid(score_map, 8, generator(seed))
+        assert (pixels >= 0).all() and (pixels < torch.tensor([50, 30])).all()
+        seen.add(tuple(pixels[0].tolist()))
+        gaps = pixels[:, 0].unique().diff()
+        assert (gaps == 8).all()
+    assert len(seen) > 55  # of 64
+
+
+def test_images_arrive_in_zero_to_one() -> None:
+    image = torch.tensor([0, 51, 255], dtype=torch.uint8).reshape(1, 3, 1, 1)
+    torch.testing.assert_close(to_float(image).flatten(), torch.tensor([0.0, 0.2, 1.0]))

@@ -1,0 +1,272 @@
+"""The trainer: schedule, exact resume, accumulation, checkpoints, and that it learns."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+from safetensors.torch import load_file
+
+from alike_ros.errors import ConfigError
+from alike_ros.network import ALIKE, load_alike
+from training import train as trainer
+from training.config import RunConfig, load_run, override
+from training.data.drawings import write_drawings
+from training.train import Deal, Schedule, follow, train
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    write_drawings(folder, 3)
+    return folder
+
+
+def tiny(photos: Path, *changes: str) -> RunConfig:
+    """A run of six steps on small crops, without workers."""
+    return override(
+        load_run(ROOT / "training" / "runs" / "smoke.yaml"),
+        [
+            f"data.root={photos}",
+            "data={height: 64, width: 64, workers: 0}",
+            "loss={top_k: 24, random_points: 16}",
+            "optimizer={steps: 6, batch_size: 2, warm_up: 2, ema: 0.9}",
+            "validation={every: 100, pairs: 1, top_k: 30, height: 96, width: 96}",
+            *changes,
+        ],
+    )
+
+
+def run(config: RunConfig, out: Path, resume: bool = False) -> float:
+    return train(Fabric(accelerator="cpu", devices=1), config, out, resume)
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_file(path)
+
+
+def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+# Schedule and averages
+
+
+def test_rate_warms_up_and_ends_at_zero() -> None:
+    schedule = Schedule(rate=0.1, warm_up=10, start=10, steps=110)
+    rates = [schedule(step) for step in range(111)]
+    np.testing.assert_allclose(rates[:10], np.arange(1, 11) * 0.01)
+    assert rates[60] == pytest.approx(0.05)
+    assert rates[110] == pytest.approx(0)
+    assert all(np.diff(rates[10:]) < 0)
+
+
+@pytest.mark.parametrize("steps", [70, 500])
+def test_another_last_step_bends_the_schedule_without_a_jump(steps: int) -> None:
+    schedule = Schedule(rate=0.1, warm_up=10, start=10, steps=110)
+    bent = schedule.until(steps, now=50)
+    assert bent(50) == pytest.approx(schedule(50))
+    assert bent(steps) == pytest.approx(0)
+    assert bent(51) < schedule(50)
+    assert schedule.until(110, now=50) == schedule
+
+
+def test_average_follows_faster_at_the_beginning() -> None:
+    torch.manual_seed(0)
+    average, network = ALIKE("alike-t"), ALIKE("alike-t")
+    before = average.convhead2.weight.clone()
+    follow(average, network, 0.99, step=0)  # 1/10 old, 9/10 new
+    expected = 0.1 * before + 0.9 * network.convhead2.weight
+    torch.testing.assert_close(average.convhead2.weight, expected)
+    follow(average, network, 0.99, step=10**6)
+    expected = 0.99 * expected + 0.01 * network.convhead2.weight
+    torch.testing.assert_close(average.convhead2.weight, expected)
+
+
+# Dealing out
+
+
+def take(deal: Deal, count: int) -> list[int]:
+    iterator = iter(deal)
+    return [next(iterator) for _ in range(count)]
+
+
+def test_processes_share_the_microbatches_of_one() -> None:
+    alone = take(Deal(0, 1, batch_size=3, pairs=0), 12)
+    assert alone == list(range(12))
+    both = [take(Deal(rank, 2, batch_size=3, pairs=0), 6) for rank in range(2)]
+    assert both == [[0, 1, 2, 6, 7, 8], [3, 4, 5, 9, 10, 11]]
+
+
+def test_few_pairs_come_again() -> None:
+    assert take(Deal(0, 1, batch_size=2, pairs=3), 7) == [0, 1, 2, 0, 1, 2, 0]
+
+
+# Runs
+
+
+def test_resumed_run_ends_with_the_same_weights(photos: Path, tmp_path: Path) -> None:
+    config = tiny(photos, "optimizer.accumulation=2")
+    run(config, tmp_path / "whole")
+
+    class Interrupted(trainer.StopSignal):
+        def anywhere(self, fabric: Fabric) -> bool:
+            self.calls = getattr(self, "calls", 0) + 1
+            return self.calls > 3
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "StopSignal", Interrupted)
+        run(config, tmp_path / "parts")
+    stopped = torch.load(tmp_path / "parts" / "last.pt", weights_only=True)
+    assert stopped["state"]["step"] == 3
+    run(config, tmp_path / "parts", resume=True)
+    for name in ("last.safetensors", "last_average.safetensors"):
+        assert_same(weights(tmp_path / "whole" / name), weights(tmp_path / "parts" / name))
+    whole, parts = (
+        torch.load(tmp_path / name / "last.pt", weights_only=True)["optimizer"]["state"][0]
+        for name in ("whole", "parts")
+    )
+    assert torch.equal(whole["exp_avg_sq"], parts["exp_avg_sq"])
+
+
+def test_seeds_decide(photos: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run(tiny(photos, f"seed={seed}", "optimizer.steps=2"), tmp_path / name)
+    first, second, other = (weights(tmp_path / n / "last.safetensors") for n in "abc")
+    assert_same(first, second)
+    assert not torch.equal(first["convhead2.weight"], other["convhead2.weight"])
+
+
+def test_checkpoint_tells_where_it_is_from(photos: Path, tmp_path: Path) -> None:
+    config = tiny(photos, "optimizer.steps=2", "seed=7")
+    run(config, tmp_path)
+    content = torch.load(tmp_path / "best.pt", weights_only=True)
+    assert content["config"]["data"]["root"] == str(photos)
+    assert content["seed"] == 7
+    assert content["commit"] == trainer.commit()
+    assert list((tmp_path / "log").glob("events.*"))
+
+
+def test_weights_load_wherever_released_ones_do(photos: Path, tmp_path: Path) -> None:
+    run(tiny(photos, "optimizer.steps=2"), tmp_path)
+    for name in ("last.safetensors", "last_average.safetensors", "last.pt"):
+        network = load_alike(tmp_path / name)
+        keypoints, _, descriptors = network.extract(torch.rand(3, 64, 96), top_k=20, min_score=0.0)
+        assert len(keypoints) > 0
+        torch.testing.assert_close(descriptors.norm(dim=1), torch.ones(len(descriptors)))
+
+
+def test_a_run_can_start_from_weights(photos: Path, tmp_path: Path) -> None:
+    run(tiny(photos, "optimizer.steps=2"), tmp_path / "first")
+    path = tmp_path / "first" / "last.safetensors"
+    run(tiny(photos, f"weights={path}", "optimizer={steps: 1, rate: 0.0}"), tmp_path / "second")
+    torch.testing.assert_close(
+        weights(path)["convhead2.weight"],
+        weights(tmp_path / "second" / "last.safetensors")["convhead2.weight"],
+    )
+
+
+def test_nothing_to_resume_is_an_error(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"last\.pt"):
+        run(tiny(photos), tmp_path, resume=True)
+    run(tiny(photos, "optimizer.steps=1"), tmp_path)
+    with pytest.raises(ConfigError, match="alike-t"):
+        run(tiny(photos, "variant=alike-s"), tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("variant", ["alike-s", "alike-n", "alike-l"])
+def test_every_variant_trains(photos: Path, tmp_path: Path, variant: str) -> None:
+    loss = run(tiny(photos, f"variant={variant}", "optimizer.steps=1"), tmp_path)
+    assert np.isfinite(loss)
+
+
+def test_rgbd_sequences_train(tmp_path: Path) -> None:
+    config = tiny(
+        tmp_path, "data={kind: rgbd, root: 'render:room?frames=21'}", "optimizer.steps=1"
+    )
+    assert np.isfinite(run(config, tmp_path))
+
+
+def test_overfitting_one_batch_lowers_the_loss(photos: Path, tmp_path: Path) -> None:
+    changes = ("data.pairs=2", "optimizer={steps: 100, warm_up: 10, rate: 0.003}")
+    begun = run(tiny(photos, *changes, "optimizer.steps=1"), tmp_path / "begin")
+    ended = run(tiny(photos, *changes), tmp_path / "end")
+    assert ended < 0.7 * begun, (begun, ended)
+
+
+def test_validation_of_equal_views_is_perfect(photos: Path) -> None:
+    """A network with any weights finds the same keypoints twice in the same picture."""
+    config = tiny(photos)
+    torch.manual_seed(0)
+    image = torch.randint(0, 256, (3, 96, 96), dtype=torch.uint8)
+    pair = {"image0": image, "image1": image, "view1_from_view0": torch.eye(3)}
+    config = override(config, ["validation.pairs=1"])
+    results = trainer.validate(ALIKE("alike-t").eval(), [pair], config)
+    assert results["rep"] > 99 and results["mma@1"] > 99 and results["mha@1"] > 99
+
+
+# Command line
+
+
+def command(*arguments: str, torchrun: int = 0) -> subprocess.CompletedProcess[str]:
+    module = ["-m", "training.train", *arguments, "--accelerator", "cpu", "--threads", "1"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={torchrun}"]
+    return subprocess.run(
+        [sys.executable, *(launcher if torchrun else []), *module],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def settings(photos: Path, accumulation: int) -> list[str]:
+    changes = [
+        f"data.root={photos}",
+        "data={height: 64, width: 64, workers: 0}",
+        "loss={top_k: 24, random_points: 16}",
+        f"optimizer={{steps: 3, batch_size: 2, warm_up: 2, accumulation: {accumulation}}}",
+        "validation={every: 100, pairs: 1, top_k: 30, height: 96, width: 96}",
+    ]
+    return [word for change in changes for word in ("--set", change)]
+
+
+def test_two_processes_equal_one_with_twice_the_accumulation(photos: Path, tmp_path: Path) -> None:
+    run_file = str(ROOT / "training" / "runs" / "smoke.yaml")
+    one, two = tmp_path / "one", tmp_path / "two"
+    alone = command(run_file, "--out", str(one), *settings(photos, 2), "--devices", "1")
+    both = command(run_file, "--out", str(two), *settings(photos, 1), "--devices", "2", torchrun=2)
+    assert alone.returncode == 0, alone.stderr
+    assert both.returncode == 0, both.stderr
+    first, second = (load_alike(out / "last.safetensors") for out in (one, two))
+    start = trainer.start(tiny(photos)).network
+    for (name, a), b, c in zip(
+        first.named_parameters(), second.parameters(), start.parameters(), strict=True
+    ):
+        moved = (a - c).abs().max()
+        assert moved > 1e-3, name
+        assert (a - b).abs().max() < 1e-2 * moved, name
+
+
+def test_wrong_settings_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trainer.main(["--out", str(tmp_path), "--set", "data.rot=x"]) == 1
+    assert "unknown setting 'data.rot'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_smoke_run_reaches_the_loss_it_promises(tmp_path: Path) -> None:
+    done = command("--smoke", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    loss = float(done.stdout.split("loss ")[1].split(",")[0])
+    assert abs(loss - trainer.SMOKE_LOSS) < 0.5
