@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from alike_ros import cli_evaluate, cli_models
 from alike_ros.config import (
     MODES,
     PROVIDERS,
@@ -58,6 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_export(commands)
     _add_config(commands)
+    cli_evaluate.add(commands)
+    cli_models.add(commands)
     return parser
 
 

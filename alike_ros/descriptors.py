@@ -42,7 +42,9 @@ class DescriptorHead:
         low = np.clip(np.floor(keypoints).astype(np.int64), 0, (width - 2, height - 2))  # (N, 2)
         x, y = low.T
         block1 = maps[0][:, np.stack([y, y, y + 1, y + 1]), np.stack([x, x + 1, x, x + 1])]
-        levels = [np.maximum(block1.reshape(len(block1), -1).T @ self.level1.T, 0)]  # (4N, dim/4)
+        levels = [
+            np.maximum(block1.reshape(len(block1), 4 * len(x)).T @ self.level1.T, 0)
+        ]  # (4N, dim/4)
         for level in maps[1:]:
             rows = _Cells.around(y, height, level.shape[1])
             cols = _Cells.around(x, width, level.shape[2])
@@ -50,7 +52,7 @@ class DescriptorHead:
         features = np.concatenate(levels, axis=1)  # (4N, dim)
         if self.head1 is not None:
             features = np.maximum(features @ self.head1.T, 0)
-        dense = _normalised(features @ self.head2.T).reshape(4, len(keypoints), -1)
+        dense = _normalised(features @ self.head2.T).reshape(4, len(keypoints), len(self.head2))
         fx, fy = (keypoints - low).astype(np.float32).T
         weights = np.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy])
         return _normalised(np.einsum("kn,knd->nd", weights, dense))
@@ -89,7 +91,7 @@ def _sample(level: Float, rows: _Cells, cols: _Cells) -> Float:
     patch = level[:, rows.index[:, None], cols.index[None]]  # (C, 3, 3, N)
     across = np.einsum("jbn,cabn->jcan", cols.weights, patch)  # (2, C, 3, N)
     corners = np.einsum("ian,jcan->ijcn", rows.weights, across)  # (2, 2, C, N)
-    return np.asarray(corners.transpose(0, 1, 3, 2).reshape(-1, len(level)))
+    return np.asarray(corners.transpose(0, 1, 3, 2).reshape(4 * corners.shape[3], len(level)))
 
 
 def _normalised(x: Float) -> Float:

@@ -44,16 +44,21 @@ def repeatability(
 
     Their number is the mean over both views; a pair's distance is the mean over both as well.
     """
-    seen0, seen1 = np.isfinite(points0_in_1).all(1), np.isfinite(points1_in_0).all(1)
+    seen0, seen1 = (np.isfinite(p).all(1) for p in (points0_in_1, points1_in_0))
     if not seen0.any() or not seen1.any():
         return 0.0
-    distance = _distances(points0_in_1[seen0], keypoints1[seen1])
-    distance += _distances(keypoints0[seen0], points1_in_0[seen1])
-    rows = np.arange(len(distance))
-    nearest = distance.argmin(1)
-    mutual = distance.argmin(0)[nearest] == rows
-    close = distance[rows, nearest] / 2 <= threshold
-    return float((mutual & close).sum() / _mean_number(points0_in_1, points1_in_0))
+    there, here = (
+        (points0_in_1[seen0], keypoints1[seen1]),
+        (keypoints0[seen0], points1_in_0[seen1]),
+    )
+    # a pair within the threshold on average is within twice the threshold in view 1
+    i, j = _near(*there, 2 * threshold)
+    distance = (_distances(*there, i, j) + _distances(*here, i, j)) / 2
+    order = np.argsort(distance, kind="stable")
+    first0, first1 = (np.unique(side[order], return_index=True)[1] for side in (i, j))
+    mutual = order[np.intersect1d(first0, first1)]
+    close = (distance[mutual] <= threshold).sum()
+    return float(close / _mean_number(points0_in_1, points1_in_0))
 
 
 def matching_errors(points0_in_1: Array, keypoints1: Array, matches: Array) -> Array:
@@ -111,7 +116,18 @@ def _mean_number(points0_in_1: Array, points1_in_0: Array) -> float:
     return float(sum(np.isfinite(p).all(1).sum() for p in (points0_in_1, points1_in_0)) / 2)
 
 
-def _distances(points0: Array, points1: Array) -> Array:
-    x = points0[:, None, 0] - points1[None, :, 0]
-    y = points0[:, None, 1] - points1[None, :, 1]
-    return np.asarray(np.sqrt(x * x + y * y))
+def _near(points0: Array, points1: Array, radius: float) -> tuple[Array, Array]:
+    """Indices i, j of the points that are at most `radius` apart, in x and in y."""
+    order = np.argsort(points1[:, 0])
+    first = np.searchsorted(points1[order, 0], points0[:, 0] - radius, "left")
+    last = np.searchsorted(points1[order, 0], points0[:, 0] + radius, "right")
+    counts = last - first
+    i = np.repeat(np.arange(len(points0)), counts)
+    before = np.cumsum(counts) - counts  # candidates of earlier points
+    j = order[np.arange(len(i)) + np.repeat(first - before, counts)]
+    near = np.abs(points0[i, 1] - points1[j, 1]) <= radius
+    return i[near], j[near]
+
+
+def _distances(points0: Array, points1: Array, i: Array, j: Array) -> Array:
+    return np.asarray(np.linalg.norm(points0[i] - points1[j], axis=1))

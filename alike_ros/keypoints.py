@@ -87,7 +87,7 @@ def _windows(image: Float, centres: NDArray[np.int64]) -> Float:
 def _sample(windows: Float, offsets: Float) -> Float:
     """Windows (N, 5, 5) sampled bilinearly at offsets (N, 2) from their centres."""
     low = np.clip(np.floor(offsets).astype(np.int64), -RADIUS, RADIUS - 1)
-    fx, fy = (offsets - low).T
+    fx, fy = (offsets - low).astype(np.float32).T
     rows = np.arange(len(windows))
     x, y = (low + RADIUS).T
     top = (1 - fx) * windows[rows, y, x] + fx * windows[rows, y, x + 1]

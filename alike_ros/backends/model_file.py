@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from alike_ros.errors import ModelError
+from alike_ros.model_zoo import RELEASED, released_path
 from alike_ros.resources import share_path
 
 #: Relative to share/alike_ros.
@@ -19,9 +20,14 @@ log = logging.getLogger(__name__)
 def onnx_file(model: str, cache: Path) -> Path:
     """The ONNX file of a setting; weights are exported once, into `cache`.
 
+    The setting is a path, the name of a released model that was fetched, or empty: the default.
     Raises ModelError for a missing file, another kind of file, or weights without torch.
     """
     path = Path(model).expanduser() if model else share_path(DEFAULT_MODEL)
+    if model in RELEASED and not path.is_file():
+        path = released_path(model)
+        if not path.is_file():
+            raise ModelError(f"{model} is not on this machine: alike models fetch {model}")
     if not path.is_file():
         raise ModelError(f"no model file {path}")
     if path.suffix == ".onnx":

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from alike_ros.errors import ModelError
@@ -58,8 +60,6 @@ def load_alike(path: str | Path) -> ALIKE:
 
 def save_weights(network: ALNet, path: str | Path) -> None:
     """Writes the state dict as `.safetensors`."""
-    from safetensors.torch import save_file
-
     save_file({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}, path)
 
 
@@ -68,11 +68,9 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         raise ModelError(f"no model file {path}")
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return dict(load_file(path))
+            return dict(load(path.read_bytes()))
         weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
         raise ModelError(f"{path} is not a readable weights file: {error}") from error
     if not isinstance(weights, Mapping):
         raise ModelError(f"{path} holds a {type(weights).__name__}, expected a state dict")

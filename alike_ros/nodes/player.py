@@ -123,7 +123,8 @@ class Player:
 
     def _spin(self) -> None:
         with suppress(ExternalShutdownException):
-            self._executor.spin()
+            while self._context.ok():
+                self._executor.spin_once(timeout_sec=0.5)
 
     def _on_odometry(self, message: Odometry) -> None:
         with self._changed:

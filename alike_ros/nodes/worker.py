@@ -12,14 +12,12 @@ T = TypeVar("T")
 class NewestWorker(Generic[T]):
     """Hands the newest item to `work`, in a thread of its own.
 
-    An item that is replaced before its turn is dropped and counted. An exception ends the thread
-    and goes to `on_error`, in that thread.
+    An item that is replaced before its turn is dropped and counted. `work` must not raise.
     """
 
-    def __init__(self, work: Callable[[T], None], on_error: Callable[[Exception], None]) -> None:
+    def __init__(self, work: Callable[[T], None]) -> None:
         self.dropped = 0
         self._work = work
-        self._on_error = on_error
         self._item: list[T] = []  # none or one
         self._closed = False
         self._changed = threading.Condition()
@@ -34,21 +32,17 @@ class NewestWorker(Generic[T]):
             self._changed.notify()
 
     def close(self) -> None:
-        """Ends the thread after the item that is being worked on; does nothing when it ended."""
+        """Ends the thread after the item that is being worked on."""
         with self._changed:
             self._closed = True
             self._changed.notify()
-        if self._thread is not threading.current_thread():
-            self._thread.join()
+        self._thread.join()
 
     def _run(self) -> None:
-        try:
-            while True:
-                with self._changed:
-                    self._changed.wait_for(lambda: self._item or self._closed)
-                    if self._closed:
-                        return
-                    item = self._item.pop()
-                self._work(item)
-        except Exception as error:
-            self._on_error(error)
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._item or self._closed)
+                if self._closed:
+                    return
+                item = self._item.pop()
+            self._work(item)

@@ -58,8 +58,8 @@ class VisualOdometry:
     """Follows a camera: features in, poses out; no files, clocks or topics.
 
     Every frame is matched with the current keyframe. Points whose depth is known, measured or
-    triangulated, give the pose (PnP). When too little of the keyframe is left in view, the frame
-    becomes the next one and takes the landmarks along.
+    triangulated, give the pose (PnP). When too little of the keyframe is left in view, a kept one
+    that serves better takes its place, else the frame itself, which takes the landmarks along.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class VisualOdometry:
     def reset(self) -> None:
         """Forgets everything; the next frame is the new origin of the world."""
         self._keyframes: list[Keyframe] = []  # the last one is current
+        self._lost_frames = 0
         self._last_stamp_ns: int | None = None
 
     def track(
@@ -176,7 +177,9 @@ class VisualOdometry:
             others = [self._locate(view, keyframe) for keyframe in self._nearest(located)]
             located = max([located, *others], key=lambda other: other.num_inliers)
         if located.pose is None:
+            self._lost_frames += 1
             return self._estimate(view, Status.LOST, num_matches=located.num_matches)
+        self._lost_frames = 0
         current = self._learn(view, located, located.pose)
         fading = located.overlap < self.config.keyframe.min_overlap
         reference = current if fading else located.keyframe
@@ -203,7 +206,10 @@ class VisualOdometry:
         return _Located(keyframe, pose, len(i), matches[~known], matches[known][pose.inliers])
 
     def _nearest(self, located: _Located) -> list[Keyframe]:
-        """The frame before and the kept keyframes that see most of what the camera sees now."""
+        """The frame before, and some kept keyframes: those that see most of what it sees now.
+
+        While lost, a few more at every frame, until all have had their turn.
+        """
         cam_from_world = (
             inverse(self._previous.world_from_cam)
             if located.pose is None
@@ -212,7 +218,8 @@ class VisualOdometry:
         others = sorted(
             self._keyframes[:-1], key=lambda keyframe: -self._in_view(keyframe, cam_from_world)
         )
-        return [self._previous, *others[:_TRIED]]
+        first = self._lost_frames * _TRIED % max(len(others), 1)
+        return [self._previous, *others[first : first + _TRIED]]
 
     def _in_view(self, keyframe: Keyframe, cam_from_world: Array) -> int:
         """How many landmarks of a keyframe lie in the image of a camera."""

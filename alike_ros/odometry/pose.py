@@ -132,12 +132,10 @@ def consistent(
 def _noise(residuals: Array, along: Array) -> float:
     """Standard deviation of the keypoints, from residuals across the line of uncertain points."""
     across = np.stack([-along[:, 1], along[:, 0]], axis=1)
-    length = np.linalg.norm(across, axis=1)
-    error = np.where(
-        length > 1e-12,
-        np.abs((residuals * across).sum(1)) / np.maximum(length, 1e-12),
-        np.abs(residuals).max(1),
-    )
+    length = np.linalg.norm(across, axis=1, keepdims=True)
+    # where the point is certain, any line will do
+    direction = np.where(length > 1e-12, across / np.maximum(length, 1e-12), [1.0, 0.0])
+    error = np.abs((residuals * direction).sum(axis=1))
     return max(float(np.median(error)) / 0.6745, 1e-6)  # of |N(0, 1)|
 
 

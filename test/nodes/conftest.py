@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,4 +29,4 @@ def ros(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def config() -> Config:
     """Settings with the default model."""
-    return Config(model=os.environ.get("ALIKE_TEST_MODEL", ""))
+    return Config()

@@ -178,11 +178,22 @@ def test_odd_frames_are_left_out(robot: Robot) -> None:
     robot.show(frames[1])  # this stamp was used up
     robot.show(frames[0])
     robot.show(frames[2])
-    assert robot.spin(lambda: robot.received["odom"])
+    assert robot.spin(lambda: robot.received["odom"] and len(robot.statuses()) == 3)
     assert stamp_to_ns(robot.received["odom"][0].header.stamp) == frames[2].stamp_ns
-    assert len(robot.statuses()) == 3
     assert robot.statuses()[2]["duplicate"] == "2"  # image and depth
     assert robot.statuses()[2]["late"] == "2"
+
+
+def test_fault_costs_one_frame(robot: Robot, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = list(rendered("rgbd", 2))
+    robot.calibrate()
+    with monkeypatch.context() as patch:
+        patch.setattr("alike_ros.nodes.tracking.VisualOdometry.track", lambda *_: 1 // 0)
+        robot.show(frames[0])
+        assert robot.spin(lambda: len(robot.statuses()) == 1)
+    assert "ZeroDivisionError" in robot.statuses()[0]["message"]
+    robot.show(frames[1])
+    assert robot.spin(lambda: robot.received["odom"])
 
 
 def test_nothing_to_see_gives_no_pose(robot: Robot) -> None:

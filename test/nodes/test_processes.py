@@ -70,7 +70,7 @@ def check(run: NodeRun, sequence: Any, config: Config) -> None:
     ("mode", "split"), [("rgbd", False), ("rgbd", True), ("stereo", True), ("mono", False)]
 )
 def test_rendered_frames(config: Config, mode: str, split: bool) -> None:
-    sequence = rendered(mode, 20)
+    sequence = rendered(mode, 12)
     config = replace(config, mode=mode)
     run = run_through_nodes(sequence, config, split=split, progress=False)
     check(run, sequence, config)
@@ -82,12 +82,12 @@ def test_rendered_frames(config: Config, mode: str, split: bool) -> None:
 
 def test_frames_faster_than_the_node(config: Config) -> None:
     """The newest are taken, the others counted."""
-    sequence = rendered("mono", 40)
+    sequence = rendered("mono", 30)
     config = replace(config, mode="mono", num_threads=1)
     run = run_through_nodes(sequence, config, rate_hz=200, progress=False)
-    assert run.num_played == 40
+    assert run.num_played == 30
     assert run.num_unanswered > 0
-    assert run.estimates[-1].stamp_ns == sequence.truth.stamps_ns[39]
+    assert run.estimates[-1].stamp_ns == sequence.truth.stamps_ns[29]
     assert run.exit_codes == [0]
 
 
@@ -95,7 +95,7 @@ def test_real_frames(config: Config, shared_data: Path) -> None:
     folder = shared_data / "tum_fr1_rpy"
     if not folder.is_dir():
         pytest.skip(f"no {folder}")
-    sequence = Part(open_sequence(str(folder), "rgbd"), 20)
+    sequence = Part(open_sequence(str(folder), "rgbd"), 12)
     config = replace(config, mode="rgbd")
     run = run_through_nodes(sequence, config, progress=False)
     check(run, sequence, config)

@@ -18,7 +18,7 @@ def test_newest_item_wins() -> None:
             done.set()
 
     done = threading.Event()
-    worker = NewestWorker(work, lambda error: None)
+    worker = NewestWorker(work)
     worker.put(0)
     started.wait(5)
     for item in (1, 2, 3, 4):
@@ -32,24 +32,8 @@ def test_newest_item_wins() -> None:
 
 def test_close_joins_and_may_be_called_twice() -> None:
     before = threading.active_count()
-    worker = NewestWorker(lambda item: None, lambda error: None)
+    worker = NewestWorker(lambda item: None)
     worker.put(1)
     worker.close()
     worker.close()
     assert threading.active_count() == before
-
-
-def test_exception_is_handed_on() -> None:
-    errors: list[Exception] = []
-    failed = threading.Event()
-
-    def on_error(error: Exception) -> None:
-        errors.append(error)
-        worker.close()  # from the worker's own thread
-        failed.set()
-
-    worker = NewestWorker(lambda item: 1 // item, on_error)
-    worker.put(0)
-    assert failed.wait(5)
-    assert isinstance(errors[0], ZeroDivisionError)
-    worker.close()

@@ -14,7 +14,7 @@ from alike_ros.network.alnet import ALNet
 from training.config import LossConfig, PhotometryConfig
 from training.data.drawings import drawing
 from training.data.homography import disturb
-from training.objective import Objective, grid, to_float
+from training.objective import Objective, to_float
 
 GRID = LossConfig(
     top_k=60, random_points=30, thin_radius=0, nre_map="grid", t_des=0.05, nre=1, reliability=1
@@ -119,16 +119,16 @@ def test_depth_pairs_give_the_same_losses_as_the_homography_of_a_plane(network: 
 
 
 def test_random_points_near_better_ones_are_thinned(network: ALNet) -> None:
-    images = batch(torch.eye(3))["image0"]
-    levels = network.levels(to_float(images[:1]))
+    pairs = batch(torch.eye(3))
+    pair = {name: value[0] for name, value in pairs.items()}
+    levels = network.levels(to_float(pairs["image0"][:1]))
     score_map = network.score_map(levels, 96, 128)[0, 0]
     config = replace(GRID, random_points=400)
-    everything = Objective(network, config).view(levels, score_map, generator())
-    thinned = Objective(network, replace(config, thin_radius=4.0)).view(
-        levels, score_map, generator()
-    )
-    assert len(everything.points) == len(everything.keypoints) + 400
+    everything = Objective(network, config).view(score_map, pair, 0, generator())
+    config = replace(config, thin_radius=4.0)
+    thinned = Objective(network, config).view(score_map, pair, 0, generator())
     count = len(thinned.keypoints)
+    assert len(everything.points) == count + 400
     random = thinned.points[count:]
     assert 20 < len(random) < 400
     distance = torch.cdist(random, random) + 1e3 * torch.eye(len(random))
@@ -136,16 +136,17 @@ def test_random_points_near_better_ones_are_thinned(network: ALNet) -> None:
     assert torch.equal(thinned.points[:count], thinned.keypoints)
 
 
-def test_grid_covers_the_map_in_every_phase() -> None:
+def test_grid_covers_the_map_in_every_phase(network: ALNet) -> None:
     score_map = torch.zeros(30, 50)
     seen = set()
     for seed in range(200):
-        pixels = grid(score_map, 8, generator(seed))
+        pixels = Objective(network, GRID).grid(score_map, generator(seed))
         assert (pixels >= 0).all() and (pixels < torch.tensor([50, 30])).all()
         seen.add(tuple(pixels[0].tolist()))
         gaps = pixels[:, 0].unique().diff()
         assert (gaps == 8).all()
     assert len(seen) > 55  # of 64
+    assert len(Objective(network, DENSE).grid(score_map, generator())) == 30 * 50
 
 
 def test_images_arrive_in_zero_to_one() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,14 +120,15 @@ def test_resumed_run_ends_with_the_same_weights(photos: Path, tmp_path: Path) ->
     config = tiny(photos, "optimizer.accumulation=2")
     run(config, tmp_path / "whole")
 
-    class Interrupted(trainer.StopSignal):
-        def anywhere(self, fabric: Fabric) -> bool:
-            self.calls = getattr(self, "calls", 0) + 1
-            return self.calls > 3
+    def follow_and_stop(*arguments: Any) -> None:
+        follow(*arguments)
+        if arguments[-1] == 2:  # the third step
+            os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "StopSignal", Interrupted)
+        patch.setattr(trainer, "follow", follow_and_stop)
         run(config, tmp_path / "parts")
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     stopped = torch.load(tmp_path / "parts" / "last.pt", weights_only=True)
     assert stopped["state"]["step"] == 3
     run(config, tmp_path / "parts", resume=True)
@@ -197,21 +200,10 @@ def test_rgbd_sequences_train(tmp_path: Path) -> None:
 
 
 def test_overfitting_one_batch_lowers_the_loss(photos: Path, tmp_path: Path) -> None:
-    changes = ("data.pairs=2", "optimizer={steps: 100, warm_up: 10, rate: 0.003}")
+    changes = ("data.pairs=2", "optimizer={steps: 60, warm_up: 10, rate: 0.003}")
     begun = run(tiny(photos, *changes, "optimizer.steps=1"), tmp_path / "begin")
     ended = run(tiny(photos, *changes), tmp_path / "end")
     assert ended < 0.7 * begun, (begun, ended)
-
-
-def test_validation_of_equal_views_is_perfect(photos: Path) -> None:
-    """A network with any weights finds the same keypoints twice in the same picture."""
-    config = tiny(photos)
-    torch.manual_seed(0)
-    image = torch.randint(0, 256, (3, 96, 96), dtype=torch.uint8)
-    pair = {"image0": image, "image1": image, "view1_from_view0": torch.eye(3)}
-    config = override(config, ["validation.pairs=1"])
-    results = trainer.validate(ALIKE("alike-t").eval(), [pair], config)
-    assert results["rep"] > 99 and results["mma@1"] > 99 and results["mha@1"] > 99
 
 
 # Command line
@@ -231,28 +223,26 @@ def command(*arguments: str, torchrun: int = 0) -> subprocess.CompletedProcess[s
     )
 
 
-def settings(photos: Path, accumulation: int) -> list[str]:
+def test_two_processes_equal_one_with_twice_the_accumulation(photos: Path, tmp_path: Path) -> None:
     changes = [
         f"data.root={photos}",
         "data={height: 64, width: 64, workers: 0}",
         "loss={top_k: 24, random_points: 16}",
-        f"optimizer={{steps: 3, batch_size: 2, warm_up: 2, accumulation: {accumulation}}}",
+        "optimizer={steps: 3, batch_size: 2, warm_up: 2}",
         "validation={every: 100, pairs: 1, top_k: 30, height: 96, width: 96}",
     ]
-    return [word for change in changes for word in ("--set", change)]
-
-
-def test_two_processes_equal_one_with_twice_the_accumulation(photos: Path, tmp_path: Path) -> None:
-    run_file = str(ROOT / "training" / "runs" / "smoke.yaml")
-    one, two = tmp_path / "one", tmp_path / "two"
-    alone = command(run_file, "--out", str(one), *settings(photos, 2), "--devices", "1")
-    both = command(run_file, "--out", str(two), *settings(photos, 1), "--devices", "2", torchrun=2)
-    assert alone.returncode == 0, alone.stderr
-    assert both.returncode == 0, both.stderr
-    first, second = (load_alike(out / "last.safetensors") for out in (one, two))
-    start = trainer.start(tiny(photos)).network
+    run_file = ROOT / "training" / "runs" / "smoke.yaml"
+    words = [word for change in changes for word in ("--set", change)]
+    done = command(
+        str(run_file), "--out", str(tmp_path / "two"), "--devices", "2", *words, torchrun=2
+    )
+    assert done.returncode == 0, done.stderr
+    config = override(load_run(run_file), [*changes, "optimizer.accumulation=2"])
+    begun = trainer.start(config).network
+    run(config, tmp_path / "one")
+    one, two = (load_alike(tmp_path / name / "last.safetensors") for name in ("one", "two"))
     for (name, a), b, c in zip(
-        first.named_parameters(), second.parameters(), start.parameters(), strict=True
+        one.named_parameters(), two.parameters(), begun.parameters(), strict=True
     ):
         moved = (a - c).abs().max()
         assert moved > 1e-3, name

@@ -1,0 +1,52 @@
+"""Points seen by cameras with exact projections: odometry without images."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from alike_ros.camera import Camera, StereoCamera
+from alike_ros.features import Features
+from alike_ros.geometry import from_Rt, inverse, rotation_exp, transform
+
+K = np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]])
+CAMERA = Camera(640, 480, K)
+STEREO = StereoCamera.rectified(CAMERA, CAMERA, 0.1)
+
+
+class Scene:
+    """Points with random descriptors in a box around the origin; cameras look at them."""
+
+    def __init__(self, seed: int = 0, count: int = 3000, dim: int = 64) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.points = self.rng.uniform([-8, -5, 2], [8, 5, 12], (count, 3))
+        descriptors = self.rng.normal(size=(count, dim))
+        self.descriptors = descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True)
+
+    def see(
+        self, world_from_cam: np.ndarray, noise_px: float = 0.3, outliers: float = 0.1
+    ) -> tuple[Features, np.ndarray]:
+        """Features of the points in view and their depths (N,); some of them are shuffled."""
+        in_cam = transform(inverse(world_from_cam), self.points)
+        pixels = CAMERA.project(np.where(in_cam[:, 2:] > 0.5, in_cam, 1e6))
+        inside = (in_cam[:, 2] > 0.5) & (pixels > 3).all(1) & (pixels < [636, 476]).all(1)
+        seen = np.nonzero(inside)[0][:800]
+        keypoints = pixels[seen] + self.rng.normal(0, noise_px, (len(seen), 2))
+        wrong = self.rng.random(len(seen)) < outliers
+        keypoints[wrong] = self.rng.permutation(keypoints[wrong])
+        scores = np.linspace(0.9, 0.3, len(seen))
+        features = Features(
+            keypoints.astype(np.float32),
+            scores.astype(np.float32),
+            self.descriptors[seen].astype(np.float32),
+        )
+        return features, in_cam[seen, 2]
+
+
+def walk(n: int, step: float = 0.04, turn_deg: float = 0.5) -> list[np.ndarray]:
+    """n camera poses: sideways and forward, turning slowly."""
+    pose, poses = np.eye(4), []
+    motion = from_Rt(rotation_exp(np.radians([0, turn_deg, turn_deg / 3])), [step, 0, step / 2])
+    for _ in range(n):
+        poses.append(pose)
+        pose = pose @ motion
+    return poses

@@ -1,0 +1,98 @@
+"""Poses from points and from two images, on exact and on spoilt data."""
+
+import numpy as np
+import pytest
+
+from alike_ros.geometry import from_Rt, inverse, rotation_angle, rotation_exp, transform
+from alike_ros.odometry.pose import pose_from_points, refine, relative_pose
+
+TRUE = from_Rt(rotation_exp(np.array([0.05, -0.1, 0.02])), np.array([0.2, -0.1, 0.3]))
+MAX_ERROR = 3 / 500
+
+
+def observed(n=300, noise=0.0, outliers=0.0, seed=0):
+    rng = np.random.default_rng(seed)
+    points = rng.uniform([-3, -2, 2], [3, 2, 8], (n, 3))
+    in_cam = transform(TRUE, points)
+    bearings = in_cam[:, :2] / in_cam[:, 2:] + rng.normal(0, noise, (n, 2))
+    wrong = rng.random(n) < outliers
+    bearings[wrong] = rng.uniform(-0.6, 0.6, (wrong.sum(), 2))
+    return points, bearings, wrong
+
+
+def error(pose):
+    delta = pose @ inverse(TRUE)
+    return np.linalg.norm(delta[:3, 3]), np.degrees(rotation_angle(delta[:3, :3]))
+
+
+def spread(points):
+    return np.zeros_like(points)
+
+
+def test_exact_points_give_the_exact_pose():
+    points, bearings, _ = observed()
+    result = pose_from_points(points, spread(points), bearings, MAX_ERROR, 300)
+    assert max(error(result.cam_from_world)) < 1e-6
+    assert result.inliers.all()
+
+
+def test_outliers_are_found():
+    points, bearings, wrong = observed(noise=0.5 / 500, outliers=0.5)
+    result = pose_from_points(points, spread(points), bearings, MAX_ERROR, 300)
+    metres, degrees = error(result.cam_from_world)
+    assert metres < 0.005  # measured 0.0008
+    assert degrees < 0.05  # measured 0.006
+    assert (result.inliers == ~wrong).mean() > 0.97
+
+
+def test_covariance_tells_the_error():
+    """The squared error over its covariance averages to its dimension, 6 (chi square)."""
+    nees = []
+    for seed in range(40):
+        points, bearings, _ = observed(60, noise=0.5 / 500, seed=seed)
+        result = refine(TRUE, points, spread(points), bearings, MAX_ERROR)
+        delta = TRUE @ inverse(result.cam_from_world)
+        twist = np.array(
+            [*delta[:3, 3], delta[2, 1], delta[0, 2], delta[1, 0]]
+        )  # small: exp(e) = 1 + e
+        nees.append(twist @ np.linalg.solve(result.covariance, twist))
+    assert 4 < np.mean(nees) < 9  # measured 6.8
+
+
+def test_uncertain_depths_weigh_less():
+    """Points whose depth is off by what their spread says must not pull the pose along."""
+    rng = np.random.default_rng(0)
+    points, bearings, _ = observed(200, noise=0.3 / 500)
+    off = np.arange(200) < 100
+    ray = points / points[:, 2:]
+    sigma = np.where(off, 0.3, 1e-3)
+    moved = points + ray * (rng.normal(0, 1, 200) * sigma)[:, None]
+    told = refine(TRUE, moved, ray * sigma[:, None], bearings, 0.05)
+    untold = refine(TRUE, moved, spread(points), bearings, 0.05)
+    assert error(told.cam_from_world)[0] < 0.5 * error(untold.cam_from_world)[0]  # measured 0.1
+
+
+@pytest.mark.parametrize("n", [0, 3, 5])
+def test_too_few_points_give_none(n):
+    points, bearings, _ = observed(max(n, 1))
+    points, bearings = points[:n], bearings[:n]
+    assert pose_from_points(points, spread(points), bearings, MAX_ERROR, 300) is None
+    assert relative_pose(bearings, bearings, MAX_ERROR) is None
+
+
+def test_points_without_a_common_pose_give_no_inliers():
+    rng = np.random.default_rng(0)
+    points, bearings = rng.uniform(1, 5, (100, 3)), rng.uniform(-0.6, 0.6, (100, 2))
+    result = pose_from_points(points, spread(points), bearings, MAX_ERROR, 300)
+    assert result is None or result.num_inliers < 15
+
+
+def test_relative_pose_has_the_direction():
+    points, bearings1, wrong = observed(noise=0.3 / 500, outliers=0.2)
+    bearings0 = points[:, :2] / points[:, 2:]
+    result = relative_pose(bearings0, bearings1, MAX_ERROR)
+    direction = TRUE[:3, 3] / np.linalg.norm(TRUE[:3, 3])
+    assert result.cam_from_world[:3, 3] @ direction > 0.99  # measured 0.9999
+    assert rotation_angle(result.cam_from_world[:3, :3] @ TRUE[:3, :3].T) < 0.01
+    assert not result.inliers[wrong].sum() > 0.1 * wrong.sum()
+    assert np.isnan(result.covariance).all()

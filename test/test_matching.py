@@ -1,0 +1,63 @@
+"""Mutual nearest neighbours."""
+
+import numpy as np
+import pytest
+
+from alike_ros.matching import match_mutual
+
+
+def unit(x):
+    x = np.asarray(x, np.float32)
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def test_finds_a_permutation():
+    rng = np.random.default_rng(0)
+    descriptors = unit(rng.normal(size=(200, 64)))
+    order = rng.permutation(200)
+    noisy = unit(descriptors[order] + 0.02 * rng.normal(size=(200, 64)))
+    matches = match_mutual(descriptors, noisy, 0.7)
+    assert matches.dtype == np.int64
+    assert len(matches) == 200
+    assert (order[matches[:, 1]] == matches[:, 0]).all()
+    similarity = (descriptors[matches[:, 0]] * noisy[matches[:, 1]]).sum(1)
+    assert (np.diff(similarity) <= 1e-6).all()
+
+
+def test_neighbours_are_mutual():
+    """b0 is nearest to both a's, but only a0 is nearest to b0."""
+    a, b = unit([[1, 0], [1, 0.5]]), unit([[1, 0.1]])
+    np.testing.assert_array_equal(match_mutual(a, b, 0.0), [[0, 0]])
+
+
+def test_floor():
+    a, b = unit([[1, 0]]), unit([[1, 1]])
+    assert len(match_mutual(a, b, 0.70)) == 1  # cos 45 = 0.707
+    assert len(match_mutual(a, b, 0.71)) == 0
+
+
+@pytest.mark.parametrize(("n", "m"), [(0, 0), (0, 5), (5, 0)])
+def test_empty_in_empty_out(n, m):
+    matches = match_mutual(np.zeros((n, 8), np.float32), np.zeros((m, 8), np.float32), -1.0)
+    assert matches.shape == (0, 2)
+    assert matches.dtype == np.int64
+
+
+def test_a_row_without_candidates_matches_nothing():
+    a = unit(np.eye(3))
+    allowed = np.ones((3, 3), bool)
+    allowed[1] = False
+    matches = match_mutual(a, a, -1.0, allowed)
+    assert 1 not in matches[:, 0]
+    np.testing.assert_array_equal(np.sort(matches, axis=0), [[0, 0], [2, 2]])
+
+
+def test_zero_and_nan_descriptors_match_nothing():
+    a = unit(np.eye(3))
+    broken = a.copy()
+    broken[1] = np.nan
+    matches = match_mutual(broken, a, -1.0)
+    assert 1 not in matches[:, 0]
+    dead = a.copy()
+    dead[1] = 0
+    assert 1 not in match_mutual(dead, a, 0.5)[:, 0]
