@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     except AlikeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if options.smoke and not options.overfit:
+    if options.smoke and not options.overfit and not math.isnan(loss):
         print(f"loss {loss:.2f}, expected {SMOKE_LOSS:.1f} +- 0.5 (10.5 before the first step)")
     return 0
 
