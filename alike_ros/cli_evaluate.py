@@ -70,6 +70,7 @@ def _add_homography(benchmarks: argparse._SubParsersAction[argparse.ArgumentPars
         action="extend",
         default=[],
         choices=EXTRACTORS,
+        metavar="NAME",
         help=f"others to compare with: {', '.join(EXTRACTORS)}",
     )
     parser.add_argument(
@@ -82,7 +83,7 @@ def _add_homography(benchmarks: argparse._SubParsersAction[argparse.ArgumentPars
         "--min-score",
         type=float,
         metavar="S",
-        help="lowest score of a model's keypoint; default: 0.2, with --top-k 0",
+        help="lowest score of a model's keypoint; default: 0.2, none with --top-k",
     )
     parser.add_argument("--pixel", action="store_true", help="models without sub-pixel positions")
     parser.add_argument(

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,15 @@ from alike_ros.nodes.conversions import pose_from_message
 from alike_ros.nodes.player import Player
 from alike_ros.odometry.estimate import Estimate, Status
 from alike_ros.resources import share_path
-from alike_ros.trajectory import Trajectory
+from alike_ros.results import Run
 
 #: Frames in a row that may go unanswered in lock-step.
 MAX_UNANSWERED = 3
 _LOG_TAIL = 2000
 
 
-@dataclass(frozen=True)
-class NodeRun:
+@dataclass
+class NodeRun(Run):
     """What the nodes said about a sequence.
 
     estimates: one per status message, poses from `odom` (of the camera: the base frame is the
@@ -44,23 +44,10 @@ class NodeRun:
     that a node refused, by reason.
     """
 
-    estimates: list[Estimate]
-    num_played: int
-    seconds: float
-    latency_ms: list[float]
-    stage_ms: dict[str, list[float]]
-    unusable: dict[int, str]
-    exit_codes: list[int]
-    interrupted: bool
-
-    @property
-    def trajectory(self) -> Trajectory:
-        """The tracked frames."""
-        tracked = [item for item in self.estimates if item.world_from_cam is not None]
-        return Trajectory.from_poses(
-            [item.stamp_ns for item in tracked],
-            [item.world_from_cam for item in tracked if item.world_from_cam is not None],
-        )
+    num_played: int = 0
+    unusable: dict[int, str] = field(default_factory=dict)
+    exit_codes: list[int] = field(default_factory=list)
+    interrupted: bool = False
 
     @property
     def num_unanswered(self) -> int:
@@ -277,13 +264,13 @@ def _result(player: Player, seconds: float, exit_codes: list[int], interrupted: 
                 stage_ms.setdefault(stage, []).append(float(values[f"{stage}_ms"]))
     return NodeRun(
         estimates,
-        len(player.published),
-        seconds,
         latency_ms,
         stage_ms,
-        unusable,
-        exit_codes,
-        interrupted,
+        seconds,
+        num_played=len(player.published),
+        unusable=unusable,
+        exit_codes=exit_codes,
+        interrupted=interrupted,
     )
 
 
