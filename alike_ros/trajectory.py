@@ -54,7 +54,11 @@ class Trajectory:
                 if line.strip() and not line.startswith("#"):
                     seconds, *values = line.replace(",", " ").split()
                     numbers = np.array(values, np.float64)
-                    if len(numbers) < 7 or not np.isfinite(numbers).all() or not numbers[3:7].any():
+                    if (
+                        len(numbers) < 7
+                        or not np.isfinite(numbers).all()
+                        or not numbers[3:7].any()
+                    ):
                         raise ValueError(f"no pose in {line!r}")
                     stamps.append(seconds_to_ns(seconds))
                     poses.append(from_Rt(rotation_from_quat_xyzw(numbers[3:7]), numbers[:3]))
