@@ -41,10 +41,8 @@ class DescriptorHead:
         height, width = maps[0].shape[1:]
         low = np.clip(np.floor(keypoints).astype(np.int64), 0, (width - 2, height - 2))  # (N, 2)
         x, y = low.T
-        block1 = maps[0][:, np.stack([y, y, y + 1, y + 1]), np.stack([x, x + 1, x, x + 1])]
-        levels = [
-            np.maximum(block1.reshape(len(block1), 4 * len(x)).T @ self.level1.T, 0)
-        ]  # (4N, dim/4)
+        corners = np.stack([y, y, y + 1, y + 1]) * width + np.stack([x, x + 1, x, x + 1])  # (4, N)
+        levels = [np.maximum(_take(maps[0], corners).T @ self.level1.T, 0)]  # (4N, dim/4)
         for level in maps[1:]:
             rows = _Cells.around(y, height, level.shape[1])
             cols = _Cells.around(x, width, level.shape[2])
@@ -88,10 +86,17 @@ class _Cells:
 
 def _sample(level: Float, rows: _Cells, cols: _Cells) -> Float:
     """Level (C, h, w) at the pixels (p, q), (p + 1, q), (p, q + 1), (p + 1, q + 1) -> (4N, C)."""
-    patch = level[:, rows.index[:, None], cols.index[None]]  # (C, 3, 3, N)
+    cells = rows.index[:, None] * level.shape[2] + cols.index[None]  # (3, 3, N)
+    patch = _take(level, cells).reshape(len(level), *cells.shape)  # (C, 3, 3, N)
     across = np.einsum("jbn,cabn->jcan", cols.weights, patch)  # (2, C, 3, N)
     corners = np.einsum("ian,jcan->ijcn", rows.weights, across)  # (2, 2, C, N)
     return np.asarray(corners.transpose(0, 1, 3, 2).reshape(4 * corners.shape[3], len(level)))
+
+
+def _take(level: Float, pixels: Int) -> Float:
+    """Level (C, h, w) at flat indices, which are valid -> (C, pixels.size)."""
+    flat = level.reshape(len(level), level.shape[1] * level.shape[2])
+    return flat.take(pixels.ravel(), axis=1, mode="clip")  # three times as fast as indexing
 
 
 def _normalised(x: Float) -> Float:

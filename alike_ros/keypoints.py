@@ -21,9 +21,11 @@ _WINDOW = np.ones((2 * RADIUS + 1, 2 * RADIUS + 1), np.uint8)
 _STEPS = np.arange(-RADIUS, RADIUS + 1)
 
 
-def detect(logits: Float, config: DetectorConfig) -> tuple[Float, Float]:
+def detect(
+    logits: Float, config: DetectorConfig, scratch: Scratch | None = None
+) -> tuple[Float, Float]:
     """Keypoints (N, 2) and scores (N,), best first, of a map of logits (H, W)."""
-    centres = best_maxima(logits, config.min_score, config.top_k or MAX_KEYPOINTS)
+    centres = best_maxima(logits, config, scratch or Scratch(logits.shape))
     windows = _sigmoid(_windows(logits, centres))  # (N, 5, 5)
     offsets = soft_argmax(windows) if config.sub_pixel else np.zeros((len(centres), 2), np.float32)
     scores = _sample(windows, offsets)
@@ -31,32 +33,50 @@ def detect(logits: Float, config: DetectorConfig) -> tuple[Float, Float]:
     return (centres + offsets)[order].astype(np.float32), scores[order]
 
 
-def best_maxima(logits: Float, min_score: float, limit: int) -> NDArray[np.int64]:
-    """Pixels (N, 2), (x, y), of the best `limit` maxima above `min_score`, best first."""
-    inner = slice(RADIUS + 1, -RADIUS)
-    kept = non_maxima_suppressed(logits, _logit(min_score))[inner, inner]
-    y, x = np.nonzero(kept)
-    pixels = np.stack([x, y], axis=1) + RADIUS + 1
+def best_maxima(logits: Float, config: DetectorConfig, scratch: Scratch) -> NDArray[np.int64]:
+    """Pixels (N, 2), (x, y), of the best maxima away from the border, best first."""
+    kept = scratch.maxima(logits)
+    border = RADIUS + 1
+    found = cv2.findNonZero(kept[border:-RADIUS, border:-RADIUS])
+    if found is None:
+        return np.empty((0, 2), np.int64)
+    pixels = found.reshape(-1, 2).astype(np.int64) + border
     values = logits[pixels[:, 1], pixels[:, 0]]
+    above = values > _logit(config.min_score)
+    pixels, values = pixels[above], values[above]
+    limit = config.top_k or MAX_KEYPOINTS
     if len(values) > limit:
         part = np.argpartition(-values, limit)[:limit]
         pixels, values = pixels[part], values[part]
     return np.asarray(pixels[np.argsort(-values, kind="stable")])
 
 
-def non_maxima_suppressed(logits: Float, floor: float) -> NDArray[np.bool_]:
-    """Mask (H, W) of the maxima of 5x5 windows that are above `floor`.
+class Scratch:
+    """Images for non-maximum suppression, used again: making them took longer than using them."""
 
-    Twice more, maxima among the pixels that no kept pixel covers are added. What is below the
-    floor never suppresses what is above, so it is left out from the start.
-    """
-    candidates = logits > floor
-    kept = candidates & (logits == cv2.dilate(logits, _WINDOW))
-    for _ in range(2):
-        covered = cv2.dilate(kept.view(np.uint8), _WINDOW).view(bool)
-        rest = np.where(covered, np.float32(-np.inf), logits)
-        kept |= candidates & ~covered & (rest == cv2.dilate(rest, _WINDOW))
-    return np.asarray(kept)
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+        self._dilated, self._rest = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        self._kept, self._free, self._equal = (np.empty(shape, np.uint8) for _ in range(3))
+
+    def maxima(self, logits: Float) -> NDArray[np.uint8]:
+        """Mask (H, W), 255 at the maxima of 5x5 windows.
+
+        Twice more, maxima among the pixels that no kept pixel covers are added.
+        """
+        kept, free, equal = self._kept, self._free, self._equal
+        cv2.dilate(logits, _WINDOW, dst=self._dilated)
+        cv2.compare(logits, self._dilated, cv2.CMP_EQ, dst=kept)
+        for _ in range(2):
+            cv2.dilate(kept, _WINDOW, dst=free)
+            cv2.bitwise_not(free, dst=free)
+            self._rest.fill(-np.inf)
+            cv2.copyTo(logits, free, self._rest)
+            cv2.dilate(self._rest, _WINDOW, dst=self._dilated)
+            cv2.compare(self._rest, self._dilated, cv2.CMP_EQ, dst=equal)
+            cv2.bitwise_and(equal, free, dst=equal)
+            cv2.bitwise_or(kept, equal, dst=kept)
+        return kept
 
 
 def soft_argmax(windows: Float) -> Float:

@@ -170,7 +170,11 @@ def free_domain() -> int:
 
 @contextmanager
 def _environment() -> Iterator[None]:
-    """This machine only, and shared memory that takes whole images."""
+    """This machine only, and shared memory that takes whole images.
+
+    Fast DDS reads the profile when a process first joins a domain: a process that has used rclpy
+    before needs it from its start.
+    """
     profile = str(share_path("config/fastdds.xml"))
     wanted = {
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from alike_ros.config import Config
+from alike_ros.resources import share_path
+
+# Fast DDS reads it once in a process, and these tests come in any order
+for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
+    os.environ.setdefault(name, str(share_path("config/fastdds.xml")))
 
 
 @pytest.fixture
