@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from alike_ros import cli_evaluate, cli_models
+from alike_ros import cli_bench, cli_evaluate, cli_models
 from alike_ros.config import (
     MODES,
     PROVIDERS,
@@ -21,7 +21,7 @@ from alike_ros.config import (
     override,
     parse,
 )
-from alike_ros.errors import AlikeError, ConfigError
+from alike_ros.errors import AlikeError
 
 C = TypeVar("C", bound=Config)
 
@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_export(commands)
     _add_config(commands)
+    cli_bench.add(commands)
     cli_evaluate.add(commands)
     cli_models.add(commands)
     return parser
@@ -167,7 +168,7 @@ def _export(options: argparse.Namespace) -> int:
         raise AlikeError(
             f"export needs {error.name}: pip install torch onnx safetensors"
         ) from error
-    height, width = _size(options.size)
+    height, width = cli_bench.parse_size(options.size) if options.size else (0, 0)
     network = load_alike(options.weights)
     if options.variant not in (None, network.variant):
         raise AlikeError(f"{options.weights} is {network.variant}, not {options.variant}")
@@ -264,15 +265,6 @@ def _open(options: argparse.Namespace, config: Config) -> Sequence:
     from alike_ros.data import open_sequence
 
     return open_sequence(options.source, config.mode, options.camera)
-
-
-def _size(text: str) -> tuple[int, int]:
-    if not text:
-        return 0, 0
-    height, _, width = text.lower().partition("x")
-    if not (height.isdigit() and width.isdigit()):
-        raise ConfigError(f"--size {text!r}: expected HEIGHTxWIDTH, as in 480x640")
-    return int(height), int(width)
 
 
 def _progress(

@@ -12,7 +12,7 @@ from training.config import RunConfig, load_run, override
 RUNS = Path(__file__).resolve().parents[2] / "training" / "runs"
 
 
-@pytest.mark.parametrize("name", ["cpu", "paper", "released", "smoke"])
+@pytest.mark.parametrize("name", ["cpu", "cpu_320", "paper", "released", "smoke"])
 def test_every_run_file_loads(name: str) -> None:
     assert isinstance(load_run(RUNS / f"{name}.yaml"), RunConfig)
 

@@ -1,0 +1,258 @@
+"""How fast extraction and odometry are, beside the alternatives, measured in turn.
+
+Machines are shared and noisy: every round runs each contender once, so that a slow minute slows
+all of them, and medians with their quartiles are reported.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from alike_ros.config import Config, DetectorConfig
+from alike_ros.data import open_sequence
+from alike_ros.errors import ModelError
+from alike_ros.features import Extractor
+from alike_ros.odometry import VisualOdometry
+
+#: Keypoints of the whole extraction: as many as the odometry asks for.
+TOP_K = 1000
+log = logging.getLogger(__name__)
+
+_GEMM = 1024  # side of the matrices whose product gives the machine's peak
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median and quartiles of repeated times, milliseconds."""
+
+    median: float
+    low: float
+    high: float
+
+
+def interleaved(
+    contenders: Mapping[str, Callable[[], object]],
+    warmup: int,
+    repeats: int,
+    tick: Callable[[], object] = lambda: None,
+) -> dict[str, Spread]:
+    """Times of functions that are run in turn, `repeats` times each; tick is called per round."""
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for i in range(warmup + repeats):
+        for name, run in contenders.items():
+            start = time.perf_counter()
+            run()
+            if i >= warmup:
+                times[name].append((time.perf_counter() - start) * 1e3)
+        tick()
+    quartiles = {name: np.percentile(values, [50, 25, 75]) for name, values in times.items()}
+    return {name: Spread(*map(float, q)) for name, q in quartiles.items()}
+
+
+def photo(height: int, width: int) -> NDArray[np.uint8]:
+    """A frame of a rendered room, RGB, at a size."""
+    frame = next(iter(open_sequence("render:room?frames=2")))
+    return np.asarray(cv2.resize(frame.image, (width, height)), np.uint8)
+
+
+def multiply_adds(variant: str, height: int, width: int) -> int:
+    """Of the inference graph: encoder, levels and score path, without resampling.
+
+    alike-l's score path is dense.
+    """
+    from alike_ros.network import VARIANTS
+
+    channels, dim = VARIANTS[variant].channels, VARIANTS[variant].dim
+    height, width = (side + -side % 32 for side in (height, width))
+    total, c_in = 0, 3
+    for i, (c, stride) in enumerate(zip(channels, (1, 2, 8, 32), strict=True)):
+        pixels = height * width // stride**2
+        skip = c_in * c if i else 0
+        level = c * dim // 4 + (dim // 4 if VARIANTS[variant].single_head else 0)
+        total += pixels * (9 * c_in * c + 9 * c * c + skip + level)
+        c_in = c
+    if not VARIANTS[variant].single_head:
+        total += height * width * (dim * dim + dim)
+    return total
+
+
+def measure_extraction(
+    variant: str,
+    size: tuple[int, int],
+    num_threads: int,
+    warmup: int,
+    repeats: int,
+    folder: Path,
+    tick: Callable[[], object],
+) -> dict[str, Any]:
+    """One row of the benchmark: dense torch, plain dense ONNX, our network, our extraction.
+
+    The weights are random: the speed does not depend on them. `folder` takes the exported graphs.
+    """
+    import torch
+
+    from alike_ros.backends.onnx import OnnxExtractor
+    from alike_ros.network import ALIKE
+    from alike_ros.network.export import export
+
+    torch.set_num_threads(num_threads)
+    network = ALIKE(variant).eval()
+    image = photo(*size)
+    x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    dense = _dense_session(network, x, folder / f"{variant}-dense.onnx", num_threads)
+    ours = folder / f"{variant}.onnx"
+    export(network, ours)
+    # the score of the 1000th keypoint is the scene's business: here there are always 1000
+    detector = DetectorConfig(top_k=TOP_K, min_score=0.0)
+    extractor = OnnxExtractor(ours, detector, provider="cpu", num_threads=num_threads)
+    a, b = (torch.rand(_GEMM, _GEMM) for _ in range(2))
+    fed = {"image": x.numpy()}
+
+    def dense_torch() -> object:
+        with torch.inference_mode():
+            return network(x)
+
+    times = interleaved(
+        {
+            "dense_torch": dense_torch,
+            "dense_onnx": lambda: dense.run(None, fed),
+            "network": lambda: extractor.run(image),
+            "extract": lambda: extractor(image),
+            "gemm": lambda: torch.mm(a, b),
+        },
+        warmup,
+        repeats,
+        tick,
+    )
+    gemm_gflops = 2 * _GEMM**3 / times["gemm"].low / 1e6  # the peak: the faster quartile
+    gflops = 2 * multiply_adds(variant, *size) / times["network"].median / 1e6
+    row: dict[str, Any] = {"variant": variant, "height": size[0], "width": size[1]}
+    for name in ("dense_torch", "dense_onnx", "network", "extract"):
+        row[f"{name}_ms"] = times[name].median
+        row[f"{name}_quartiles_ms"] = [times[name].low, times[name].high]
+    row["gemm_gflops"] = gemm_gflops
+    row["network_efficiency"] = gflops / gemm_gflops
+    row["peak_rss_mb"] = _peak_memory(ours, size, num_threads)
+    return row
+
+
+def measure_classical(
+    size: tuple[int, int], num_threads: int, warmup: int, repeats: int
+) -> dict[str, float]:
+    """Milliseconds of ORB and SIFT, and of XFeat where it is installed, on the same image."""
+    from alike_ros.backends.classical import OrbExtractor, SiftExtractor
+    from alike_ros.backends.xfeat import XFeatExtractor
+
+    image = photo(*size)
+    cv2.setNumThreads(num_threads)
+    extractors: dict[str, Extractor] = {"orb": OrbExtractor(TOP_K), "sift": SiftExtractor(TOP_K)}
+    try:
+        extractors["xfeat"] = XFeatExtractor(TOP_K)
+    except ModelError as error:
+        log.info("without XFeat: %s", error)
+    contenders = {name: partial(run, image) for name, run in extractors.items()}
+    times = interleaved(contenders, warmup, repeats)
+    return {name: spread.median for name, spread in times.items()}
+
+
+def measure_odometry(
+    model: str, num_threads: int, frames: int, tick: Callable[[], object]
+) -> dict[str, Any]:
+    """The RGB-D loop at 640x480 and 1000 keypoints on a rendered room, per frame.
+
+    Says whether cost grows with the run: medians of its first and its last tenth, and memory at
+    a tenth of it and at its end.
+    """
+    from alike_ros.backends import load_extractor
+
+    config = Config(
+        mode="rgbd",
+        model=model,
+        provider="cpu",
+        num_threads=num_threads,
+        detector=DetectorConfig(top_k=TOP_K),
+    )
+    sequence = open_sequence(f"render:room?frames={frames}", "rgbd")
+    extractor, odometry = load_extractor(config), VisualOdometry(sequence.camera, config)
+    extract, track, memory = [], [], []
+    for frame in sequence:
+        start = time.perf_counter()
+        features = extractor(frame.image)
+        middle = time.perf_counter()
+        odometry.track(frame.stamp_ns, features, frame.depth)
+        track.append((time.perf_counter() - middle) * 1e3)
+        extract.append((middle - start) * 1e3)
+        memory.append(_resident_mb())
+        tick()
+    loop = np.add(extract, track)
+    tenth = max(frames // 10, 1)
+    return {
+        "frames": frames,
+        "extract_ms": float(np.median(extract)),
+        "track_ms": float(np.median(track)),
+        "loop_ms": float(np.median(loop)),
+        "loop_over_extract": float(np.median(loop) / np.median(extract)),
+        "fps": float(1e3 / np.median(loop)),
+        "first_tenth_ms": float(np.median(loop[:tenth])),
+        "last_tenth_ms": float(np.median(loop[-tenth:])),
+        "rss_after_tenth_mb": memory[tenth - 1],
+        "rss_end_mb": memory[-1],
+    }
+
+
+def _dense_session(network: Any, x: Any, path: Path, num_threads: int) -> Any:
+    """The network as torch exports it: float image in, score and descriptor map out."""
+    import warnings
+
+    import onnxruntime
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the older exporter is to go; the new needs onnxscript
+        torch.onnx.export(
+            network, (x,), str(path), input_names=["image"], opset_version=17, dynamo=False
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+_MEMORY = """
+import sys
+import numpy as np
+from alike_ros.backends.onnx import OnnxExtractor
+path, height, width, threads = sys.argv[1], *map(int, sys.argv[2:])
+extractor = OnnxExtractor(path, provider="cpu", num_threads=threads)
+image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+for _ in range(5):
+    extractor(image)
+status = open("/proc/self/status").read()  # getrusage's peak starts with the parent's
+print(int(status.split("VmHWM:")[1].split()[0]) / 1024)
+"""
+
+
+def _peak_memory(model: Path, size: tuple[int, int], num_threads: int) -> float:
+    """Peak resident memory of a process that does nothing but extract, MB."""
+    arguments = [str(model), *map(str, size), str(num_threads)]
+    done = subprocess.run(
+        [sys.executable, "-c", _MEMORY, *arguments], check=True, stdout=subprocess.PIPE
+    )
+    return float(done.stdout)
+
+
+def _resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
