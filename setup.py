@@ -23,7 +23,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
         share("launch", "*.launch.py"),
-        share("config", "*.yaml"),
+        share("config", "*.yaml", "*.xml"),
         share("rviz", "*.rviz"),
         share("models", "*.onnx", "*.safetensors", "*.md"),
     ],

@@ -6,10 +6,9 @@ enable_sync:=true`. All arguments of vo.launch.py that do not name topics apply 
 
 from pathlib import Path
 
+from launch import LaunchDescription
 from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-
-from launch import LaunchDescription
 
 CAMERA = "/camera/camera"
 

@@ -6,10 +6,9 @@ its version 5.0). All arguments of vo.launch.py that do not name topics apply he
 
 from pathlib import Path
 
+from launch import LaunchDescription
 from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-
-from launch import LaunchDescription
 
 CAMERA = "/zed/zed_node"
 

@@ -8,12 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ from alike_ros.odometry.estimate import Estimate, Status
 from alike_ros.resources import share_path
 from alike_ros.results import Run
 
+#: TensorRT builds its engine while the node starts.
+START_TIMEOUT_S = 600.0
 #: Frames in a row that may go unanswered in lock-step.
 MAX_UNANSWERED = 3
 _LOG_TAIL = 2000
@@ -75,11 +77,12 @@ def run_through_nodes(
     settings = override(NodeConfig(), {**flatten(config), "frame_id": "", "autostart": True})
     domain_id = free_domain()
     with ExitStack() as stack:
-        stack.enter_context(_environment())
-        nodes = stack.enter_context(NodeProcesses(settings, split, domain_id))
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="alike_ros_")))
+        stack.enter_context(_environment(folder))
+        nodes = stack.enter_context(NodeProcesses(settings, split, domain_id, folder))
         status_topic = "tracking/status" if split else "vo/status"
         player = stack.enter_context(closing(Player(camera, config.mode, status_topic, domain_id)))
-        _wait_for_nodes(player, nodes, 2 if split else 1, timeout_s)
+        _wait_for_nodes(player, nodes, 2 if split else 1)
         start = time.perf_counter()
         interrupted = False
         try:
@@ -92,16 +95,13 @@ def run_through_nodes(
 
 
 class NodeProcesses:
-    """The nodes' processes; `stop`, or leaving the context, ends them."""
+    """The nodes' processes, which log into a folder; leaving the context ends them."""
 
-    def __init__(self, config: NodeConfig, split: bool, domain_id: int) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="alike_ros_")
-        folder = Path(self._folder.name)
+    def __init__(self, config: NodeConfig, split: bool, domain_id: int, folder: Path) -> None:
         parameters = folder / "parameters.yaml"
         parameters.write_text(dump_yaml(config))
         environment = os.environ | {
             "ROS_DOMAIN_ID": str(domain_id),
-            "ROS_LOG_DIR": str(folder),
             # the package may run from its source tree
             "PYTHONPATH": os.pathsep.join(
                 filter(
@@ -153,7 +153,6 @@ class NodeProcesses:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        self._folder.cleanup()
 
 
 def free_domain() -> int:
@@ -169,7 +168,7 @@ def free_domain() -> int:
 
 
 @contextmanager
-def _environment() -> Iterator[None]:
+def _environment(log_folder: Path) -> Iterator[None]:
     """This machine only, and shared memory that takes whole images.
 
     Fast DDS reads the profile when a process first joins a domain: a process that has used rclpy
@@ -177,6 +176,7 @@ def _environment() -> Iterator[None]:
     """
     profile = str(share_path("config/fastdds.xml"))
     wanted = {
+        "ROS_LOG_DIR": str(log_folder),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "FASTRTPS_DEFAULT_PROFILES_FILE": profile,
         "FASTDDS_DEFAULT_PROFILES_FILE": profile,
@@ -193,14 +193,14 @@ def _environment() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _wait_for_nodes(
-    player: Player, nodes: NodeProcesses, info_subscribers: int, timeout_s: float
-) -> None:
-    deadline = time.monotonic() + timeout_s
+def _wait_for_nodes(player: Player, nodes: NodeProcesses, info_subscribers: int) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
     while not player.ready(info_subscribers):
         nodes.check()
         if time.monotonic() > deadline:
-            raise AlikeError(f"the nodes did not start within {timeout_s:g} s:\n{nodes.log()}")
+            raise AlikeError(
+                f"the nodes did not start within {START_TIMEOUT_S:g} s:\n{nodes.log()}"
+            )
         time.sleep(0.05)
     time.sleep(0.3)  # both ends know of a connection at different times
 

@@ -16,6 +16,12 @@ for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
     os.environ.setdefault(name, str(share_path("config/fastdds.xml")))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def ros_log(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nodes write their logs there, rather than into the home folder."""
+    os.environ.setdefault("ROS_LOG_DIR", str(tmp_path_factory.mktemp("ros_log")))
+
+
 @pytest.fixture
 def ros(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """rclpy.init with the arguments of a command line; nothing leaves the process."""

@@ -136,6 +136,8 @@ def test_transport_is_set_unless_the_user_did(monkeypatch: pytest.MonkeyPatch) -
         entities = module.generate_launch_description().entities
         return sum(isinstance(entity, SetEnvironmentVariable) for entity in entities)
 
+    for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("FASTDDS_BUILTIN_TRANSPORTS", raising=False)
     assert count() == 1
     monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
