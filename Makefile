@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 ROS := ros-rclpy[fastrtps]==7.1.6 $(addsuffix ==5.3.6,ros-sensor-msgs ros-nav-msgs \
 	ros-geometry-msgs ros-visualization-msgs ros-diagnostic-msgs ros-std-srvs)
 TORCH_CPU := torch==2.13.0+cpu
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .PHONY: demo test lint clean
 
@@ -30,14 +30,15 @@ $(VENV)/demo: setup.py Makefile
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "python -m venv failed: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
 	@echo "installing into $(VENV) (about 1 GB with ROS 2, a minute or two)"
-	$(PIP) --upgrade pip setuptools
-	$(PIP) -e '.[standalone]' '$(firstword $(ROS))' $(wordlist 2,99,$(ROS))
+	@$(PIP) --upgrade pip setuptools
+	@$(PIP) -e '.[standalone]' '$(firstword $(ROS))' $(wordlist 2,99,$(ROS))
 	@touch $@
 
 # torch's plain wheel is the CUDA build, gigabytes of it: the CPU build where there is one
 $(VENV)/test: $(VENV)/demo
-	$(PIP) '$(TORCH_CPU)' || $(PIP) torch
-	$(PIP) -e '.[test,train]'
+	@echo "installing torch and the test tools into $(VENV)"
+	@$(PIP) '$(TORCH_CPU)' || $(PIP) torch
+	@$(PIP) -e '.[test,train]'
 	@touch $@
 
 clean:
