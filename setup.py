@@ -41,7 +41,7 @@ setup(
             "scikit-image",
             "tqdm",
         ],
-        "train": ["lightning-fabric", "onnx", "safetensors", "tensorboard", "torch"],
+        "train": ["h5py", "lightning-fabric", "onnx", "safetensors", "tensorboard", "torch"],
         "test": ["mypy", "pytest", "ruff", "types-PyYAML", "types-tqdm"],
     },
     python_requires=">=3.10",

@@ -96,7 +96,10 @@ class KeyframeConfig(Checked):
     )
     kept: int = setting(30, "keyframes kept to return to, the least recently used go first", 2)
     min_parallax_deg: float = setting(
-        1.0, "mono: median angle between rays at which landmarks are triangulated", 0.0, 45.0
+        1.0, "angle between two rays from which a landmark is triangulated", 0.0, 45.0
+    )
+    start_parallax_deg: float = setting(
+        2.0, "mono: median angle between the rays of the two views that start the map", 0.0, 45.0
     )
 
 

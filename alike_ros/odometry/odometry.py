@@ -159,7 +159,7 @@ class VisualOdometry:
         points = triangulate(bearings0, bearings1, result.cam_from_world)[result.inliers]
         world_from_cam = inverse(result.cam_from_world)
         parallax = parallax_deg(points, np.zeros(3), world_from_cam[:3, 3])
-        if np.median(parallax) < self.config.keyframe.min_parallax_deg:
+        if np.median(parallax) < self.config.keyframe.start_parallax_deg:
             return self._estimate(view, Status.INITIALISING, num_matches=len(matches))
         first.triangulate(view, world_from_cam, matches[result.inliers], 0.0, self._max_error)
         return self._localise(view)

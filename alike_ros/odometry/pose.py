@@ -98,21 +98,56 @@ def refine(
 def relative_pose(bearings0: Array, bearings1: Array, max_error: float) -> PoseResult | None:
     """Pose of camera 1 in the frame of camera 0, |translation| = 1, from matched bearings (N, 2).
 
-    Essential matrix with RANSAC (Nister 2004), then the one of its four poses that has most points
-    in front of both cameras. Its covariance is unknown (NaN). None where no pose is found.
+    Essential matrix with RANSAC (Nister 2004), the one of its poses that has most points in front
+    of both cameras, refined. Its covariance is unknown (NaN). None where no pose is found.
     """
     if len(bearings0) < 8:
         return None
     E, mask = cv2.findEssentialMat(bearings0, bearings1, np.eye(3), cv2.RANSAC, 0.9999, max_error)
-    if E is None or E.shape != (3, 3):
+    if E is None or E.shape[0] % 3:
         return None
-    _, R, t, mask = cv2.recoverPose(E, bearings0, bearings1, np.eye(3), mask=mask)
+    # where the data are exact, several matrices may serve, stacked
+    candidates = [
+        cv2.recoverPose(matrix, bearings0, bearings1, np.eye(3), mask=mask.copy())
+        for matrix in np.split(E, len(E) // 3)
+    ]
+    _, R, t, mask = max(candidates, key=lambda candidate: int(candidate[0]))
+    agree = mask.reshape(-1).astype(bool)
     cam1_from_cam0 = from_Rt(R, t)
+    if agree.sum() >= 8:
+        cam1_from_cam0 = refine_relative(cam1_from_cam0, bearings0[agree], bearings1[agree])
     points = triangulate(bearings0, bearings1, cam1_from_cam0)
-    inliers = mask.reshape(-1).astype(bool) & consistent(
-        points, bearings0, bearings1, cam1_from_cam0, max_error
-    )
+    inliers = consistent(points, bearings0, bearings1, cam1_from_cam0, max_error)
     return PoseResult(cam1_from_cam0, inliers, np.full((6, 6), np.nan))
+
+
+def refine_relative(cam1_from_cam0: Array, bearings0: Array, bearings1: Array) -> Array:
+    """Gauss-Newton on the Sampson distance to the epipolar lines, with Huber weights.
+
+    Five degrees of freedom: the rotation, and the direction of the translation.
+    """
+    R, t = cam1_from_cam0[:3, :3], cam1_from_cam0[:3, 3]
+    rays0, rays1 = (np.column_stack([b, np.ones(len(b))]) for b in (bearings0, bearings1))
+    for _ in range(_ITERATIONS):
+        turned = rays0 @ R.T
+        lines1, lines0 = np.cross(t, turned), np.cross(rays1, t) @ R  # E x0 and E^T x1
+        length = np.sqrt((lines1[:, :2] ** 2).sum(1) + (lines0[:, :2] ** 2).sum(1))
+        residuals = (rays1 * lines1).sum(1) / length
+        tangent = np.linalg.svd(t[None])[2][1:]  # (2, 3), directions across t
+        by_rotation = np.cross(turned, np.cross(rays1, t))
+        by_direction = np.cross(turned, rays1) @ tangent.T
+        J = np.column_stack([by_rotation, by_direction]) / length[:, None]  # (N, 5)
+        sigma = max(float(np.median(np.abs(residuals))) / 0.6745, 1e-9)
+        weight = np.minimum(1, _HUBER * sigma / np.maximum(np.abs(residuals), 1e-12))
+        step, *_ = np.linalg.lstsq(
+            J * np.sqrt(weight)[:, None], -residuals * np.sqrt(weight), rcond=None
+        )
+        R = rotation_exp(step[:3]) @ R
+        t = t + step[3:] @ tangent
+        t = t / np.linalg.norm(t)
+        if np.abs(step).max() < 1e-9:
+            break
+    return from_Rt(R, t)
 
 
 def consistent(

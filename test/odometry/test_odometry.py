@@ -69,11 +69,11 @@ def test_mono_follows_the_camera_up_to_scale():
     assert not any(e.metric_scale for e in estimates)
     tracked = [i for i, e in enumerate(estimates) if e.status is Status.TRACKING]
     assert tracked == list(range(tracked[0], 60))  # none lost once it has begun
-    assert tracked[0] < 10
+    assert tracked[0] < 15  # measured 10: two degrees of parallax
     ours = np.array([estimates[i].world_from_cam[:3, 3] for i in tracked])
     true = np.array([poses[i][:3, 3] for i in tracked])
     scale = (ours * true).sum() / (ours * ours).sum()
-    assert np.abs(scale * ours - true).max() < 0.07  # of 2.6 m; measured 0.047
+    assert np.abs(scale * ours - true).max() < 0.02  # of 2.6 m; measured 0.004
     assert scale != pytest.approx(1, abs=0.01)  # the first step is its unit of length
 
 
