@@ -149,18 +149,30 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "export",
         _export,
         "weights to an ONNX inference graph, checked against torch",
-        "WEIGHTS is a .pth or .safetensors file of alike-t, -s, -n or -l. Needs torch and onnx.",
+        "WEIGHTS is a .pth or .safetensors file of alike-t, -s, -n or -l. Needs torch and onnx.\n"
+        "For the providers tensorrt and cuda it may be a graph (.onnx): then torch is not needed.",
         """\
   alike export alike-t.pth
-  alike export alike-n.pth --size 480x640 --output alike-n-480x640.onnx""",
+  alike export alike-n.pth --size 480x640 --output alike-n-480x640.onnx
+  alike export alike-t.onnx --provider tensorrt --size 480x640 --set precision=fp16""",
     )
     parser.add_argument("weights", type=Path, metavar="WEIGHTS")
     parser.add_argument("--variant", help="refuse weights of another variant than this")
     parser.add_argument("--size", default="", metavar="HxW", help="one image size; default: any")
     parser.add_argument("--output", type=Path, help="default: WEIGHTS with the ending .onnx")
+    parser.add_argument(
+        "--provider",
+        choices=("cpu", "cuda", "tensorrt"),
+        default="cpu",
+        help="cpu, the default: any provider runs the graph; cuda: keypoints are found in the "
+        "graph, for one size; tensorrt: builds the engine for this machine, into engine_cache_dir",
+    )
+    _add_settings(parser)
 
 
 def _export(options: argparse.Namespace) -> int:
+    if options.provider != "cpu":
+        return _export_for_gpu(options)
     try:
         from alike_ros.network import load_alike
         from alike_ros.network.export import export_checked
@@ -177,6 +189,61 @@ def _export(options: argparse.Namespace) -> int:
     size = f"{height}x{width}" if height else "images of any size"
     print(f"{output}: {network.variant} for {size}; scores differ from torch by {difference:.1e}")
     return 0
+
+
+def _export_for_gpu(options: argparse.Namespace) -> int:
+    """A graph with the keypoints in it, or the engine that `provider: tensorrt` will look for."""
+    from alike_ros.backends.forms import FeaturesForm
+    from alike_ros.backends.gpu import Engine, GraphSource, check_starts
+    from alike_ros.backends.model_file import onnx_file
+    from alike_ros.resources import cache_dir
+
+    if not options.size:
+        raise AlikeError(f"export for {options.provider} needs one image size: --size HxW")
+    size = cli_bench.parse_size(options.size)
+    config = _settings(options, Config())
+    if options.provider == "tensorrt":
+        check_starts("tensorrt")
+    cache = cache_dir(config.engine_cache_dir)
+    source = GraphSource(onnx_file(str(options.weights), cache))
+    form = FeaturesForm.for_detector(size, config.detector, config.precision)
+    if options.provider == "cuda":
+        name = f"{options.weights.stem}-{options.size}-top{form.top_k}-{form.precision}.onnx"
+        output = options.output or options.weights.with_name(name)
+        output.write_bytes(source.graph(form))
+        print(f"{output}: {form.top_k} keypoints of {options.size}, {form.precision}")
+        return 0
+    engine = Engine(source, form, config, cache)
+    if engine.folder is None:
+        raise AlikeError(f"cannot write the engine to {cache}: --set engine_cache_dir=...")
+    if not engine.is_built:
+        _wait("building the TensorRT engine, which takes minutes", engine.load)
+    print(f"{engine.folder}: the TensorRT engine for {options.size}, {form.precision}")
+    return 0
+
+
+def _wait(text: str, work: Callable[[], object]) -> None:
+    """Runs work in a thread, so that Ctrl-C ends the command; shows the time that it takes."""
+    from concurrent.futures import Future
+    from threading import Thread
+
+    from tqdm import tqdm
+
+    done: Future[object] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except Exception as error:  # raised again below
+            done.set_exception(error)
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    with tqdm(desc=text, bar_format="{desc}: {elapsed}") as bar:
+        while thread.is_alive():
+            thread.join(0.5)
+            bar.refresh()
+    done.result()
 
 
 def _add_config(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -19,6 +19,7 @@ from alike_ros.errors import ConfigError
 Value = bool | int | float | str
 MODES = ("mono", "rgbd", "stereo")
 PROVIDERS = ("auto", "tensorrt", "cuda", "openvino", "cpu")
+PRECISIONS = ("fp32", "fp16")
 
 
 def setting(
@@ -110,7 +111,12 @@ class Config(Checked):
     mode: str = setting("mono", "where depth comes from", choices=MODES)
     model: str = setting("", "network: .onnx, .pth or .safetensors; empty is the default model")
     provider: str = setting("auto", "what runs the network", choices=PROVIDERS)
-    engine_cache_dir: str = setting("", "folder of exported models; empty is the user's cache")
+    precision: str = setting(
+        "fp32", "arithmetic of the network; fp16 on tensorrt and cuda only", choices=PRECISIONS
+    )
+    engine_cache_dir: str = setting(
+        "", "folder of exported models and TensorRT engines; empty is the user's cache"
+    )
     num_threads: int = setting(0, "threads of the network; 0 is one per core, at most 4", 0, 64)
     detector: DetectorConfig = field(default_factory=DetectorConfig)
     matching: MatchingConfig = field(default_factory=MatchingConfig)

@@ -42,7 +42,7 @@ def best_maxima(logits: Float, config: DetectorConfig, scratch: Scratch) -> NDAr
         return np.empty((0, 2), np.int64)
     pixels = found.reshape(-1, 2).astype(np.int64) + border
     values = logits[pixels[:, 1], pixels[:, 0]]
-    above = values > _logit(config.min_score)
+    above = values > logit(config.min_score)
     pixels, values = pixels[above], values[above]
     limit = config.top_k or MAX_KEYPOINTS
     if len(values) > limit:
@@ -120,6 +120,7 @@ def _sigmoid(logits: Float) -> Float:
         return np.asarray(1 / (1 + np.exp(-logits)))
 
 
-def _logit(score: float) -> float:
+def logit(score: float) -> float:
+    """The inverse of the sigmoid; infinite at 0 and 1."""
     with np.errstate(divide="ignore"):
         return float(np.log(score) - np.log1p(-score))

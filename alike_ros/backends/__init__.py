@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import logging
+
 from alike_ros.backends.model_file import onnx_file
 from alike_ros.config import Config
+from alike_ros.errors import ConfigError
 from alike_ros.features import Extractor
 from alike_ros.resources import cache_dir
 
 __all__ = ["load_extractor"]
 
+log = logging.getLogger(__name__)
+
 
 def load_extractor(config: Config | None = None) -> Extractor:
     """The extractor that the settings ask for. Raises ModelError."""
+    from alike_ros.backends.gpu import GpuExtractor
     from alike_ros.backends.onnx import OnnxExtractor  # onnxruntime takes a while to import
+    from alike_ros.backends.providers import first_that_starts, provider_options
 
     config = config or Config()
+    if config.precision == "fp16" and config.provider in ("openvino", "cpu"):
+        raise ConfigError(
+            f"precision fp16 is for the providers tensorrt and cuda, not for {config.provider}"
+        )
     cache = cache_dir(config.engine_cache_dir)
     model = onnx_file(config.model, cache)
-    return OnnxExtractor(model, config.detector, config.provider, config.num_threads, cache)
+
+    def start(provider: str) -> Extractor:
+        if provider in ("tensorrt", "cuda"):
+            return GpuExtractor(model, config, provider, cache)
+        if config.precision == "fp16":
+            log.warning("precision fp16 is for tensorrt and cuda: %s runs in fp32", provider)
+        options = provider_options(provider, config.num_threads, folder=cache / "openvino")
+        return OnnxExtractor(model, config.detector, provider, config.num_threads, options)
+
+    return first_that_starts(config.provider, start)

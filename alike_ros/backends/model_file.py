@@ -6,6 +6,7 @@ import hashlib
 import logging
 from pathlib import Path
 
+from alike_ros.backends.forms import GRAPH_VERSION
 from alike_ros.errors import ModelError
 from alike_ros.model_zoo import RELEASED, released_path
 from alike_ros.resources import share_path
@@ -41,7 +42,7 @@ def _exported(weights: Path, cache: Path) -> Path:
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
     try:
         from alike_ros.network import load_alike
-        from alike_ros.network.export import GRAPH_VERSION, export_checked
+        from alike_ros.network.export import export_checked
     except ModuleNotFoundError as error:
         raise ModelError(
             f"{weights} holds weights, which need {error.name} to be exported: pip install torch "

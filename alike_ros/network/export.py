@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
+from alike_ros.backends.forms import GRAPH_VERSION
+from alike_ros.backends.onnx_graph import Graph
 from alike_ros.descriptors import DescriptorHead
 from alike_ros.errors import ModelError
 from alike_ros.network.alike import ALIKE
 from alike_ros.network.alnet import STRIDE
 
 Float = NDArray[np.float32]
-#: Written into the file; a change of inputs or outputs raises it.
-GRAPH_VERSION = "1"
 #: Largest difference of the score map to torch that passes, in [0, 1].
 MAX_DIFFERENCE = 1e-4
 _POOLING = (2, 4, 4)  # before blocks 2, 3 and 4
@@ -91,26 +91,12 @@ def _output(name: str, channels: int, stride: int, height: int, width: int) -> A
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
-class _Graph:
-    """Nodes and weights collected so far."""
+class _Graph(Graph):
+    """The nodes of a network with these weights."""
 
     def __init__(self, weights: dict[str, Float]) -> None:
+        super().__init__()
         self.weights = weights
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: list[onnx.TensorProto] = []
-
-    def constant(self, value: NDArray[Any]) -> str:
-        name = f"constant{len(self.initializers)}"
-        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
-
-    def ints(self, *values: int) -> str:
-        return self.constant(np.array(values, np.int64))
-
-    def node(self, op: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        output = output or f"{op.lower()}{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, list(inputs), [output], **attributes))
-        return output
 
     def conv(self, x: str, weight: NDArray[Any], bias: NDArray[Any] | None = None) -> str:
         size = weight.shape[2]

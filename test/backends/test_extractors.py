@@ -4,11 +4,10 @@ import builtins
 import shutil
 
 import numpy as np
-import onnxruntime
 import pytest
 
 from alike_ros.backends import load_extractor
-from alike_ros.backends.providers import NAMES, threads
+from alike_ros.backends.providers import threads
 from alike_ros.config import Config, DetectorConfig
 from alike_ros.errors import DataError, ModelError
 from alike_ros.resources import share_path
@@ -73,39 +72,6 @@ def test_a_view_with_strides_is_as_good_as_a_copy(extractor):
 def test_wrong_images_are_refused(extractor, image, told):
     with pytest.raises(DataError, match=told):
         extractor(image)
-
-
-def test_missing_provider_names_those_there_are():
-    absent = [k for k, v in NAMES.items() if v not in onnxruntime.get_available_providers()]
-    if not absent:
-        pytest.skip("this onnxruntime has every provider")
-    with pytest.raises(ModelError, match=r"which has .*cpu.*pip install onnxruntime-"):
-        load_extractor(Config(provider=absent[0]))
-
-
-def test_auto_goes_on_where_a_provider_does_not_start(monkeypatch, caplog):
-    """A driver is missing: onnxruntime lists CUDA, but its session runs on the CPU."""
-    listed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: listed)
-    extractor = load_extractor(Config(provider="auto"))
-    assert extractor.provider == "cpu"
-    assert "provider cuda does not start" in caplog.text
-    with pytest.raises(ModelError, match="cuda"):
-        load_extractor(Config(provider="cuda"))
-
-
-def test_auto_prefers_tensorrt_then_cuda_then_openvino(monkeypatch):
-    tried = []
-
-    def start(model, provider, *_):
-        tried.append(provider)
-        raise ModelError("no")
-
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(NAMES.values()))
-    monkeypatch.setattr("alike_ros.backends.providers._start", start)
-    with pytest.raises(ModelError, match="no"):
-        load_extractor(Config(provider="auto"))
-    assert tried == ["tensorrt", "cuda", "openvino", "cpu"]
 
 
 def test_weights_are_exported_once(tmp_path):
