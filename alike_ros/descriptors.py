@@ -41,13 +41,14 @@ class DescriptorHead:
         """Unit descriptors (N, dim) at keypoints (N, 2).
 
         maps: block 1's output (c1, H, W), then levels 2 to 4, (dim/4, h, w), all of the padded
-        image.
+        image. Block 1's may be packed, (p c1, H, W/p): p pixels of a row beside each other.
         """
-        height, width = maps[0].shape[1:]
+        pack = self.pack(len(maps[0]))
+        height, width = maps[0].shape[1], maps[0].shape[2] * pack
         low = np.clip(np.floor(keypoints).astype(np.int64), 0, (width - 2, height - 2))  # (N, 2)
         x, y = low.T
         corners = np.stack([y, y, y + 1, y + 1]) * width + np.stack([x, x + 1, x, x + 1])  # (4, N)
-        block1 = np.ascontiguousarray(_take(maps[0], corners).T)  # (4N, c1)
+        block1 = _take_packed(maps[0], corners.ravel(), pack)  # (4N, c1)
         levels = [np.maximum(_product(block1, self.level1), 0)]  # (4N, dim/4)
         for level in maps[1:]:
             rows = Cells.around(y, height, level.shape[1])
@@ -61,6 +62,10 @@ class DescriptorHead:
         fx, fy = (keypoints - low).astype(np.float32).T
         weights = np.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy])
         return _normalised(np.einsum("kn,knd->nd", weights, dense))
+
+    def pack(self, channels: int) -> int:
+        """Pixels of a row that lie beside each other in a map of block 1 with so many channels."""
+        return int(channels // self.level1.shape[1])
 
     def to_json(self) -> str:
         """Text for the metadata of an ONNX file."""
@@ -105,6 +110,17 @@ def _take(level: Float, pixels: Int) -> Float:
     """Level (C, h, w) at flat indices, which are valid -> (C, pixels.size)."""
     flat = level.reshape(len(level), level.shape[1] * level.shape[2])
     return flat.take(pixels.ravel(), axis=1, mode="clip")  # three times as fast as indexing
+
+
+def _take_packed(level: Float, pixels: Int, pack: int) -> Float:
+    """Packed map (p C, h, w / p) at flat indices (N,) of the map (C, h, w) -> (N, C)."""
+    if pack == 1:
+        return np.ascontiguousarray(_take(level, pixels).T)
+    cell, pixel = np.divmod(pixels, pack)
+    channels, cells = len(level) // pack, level.shape[1] * level.shape[2]
+    first = pixel * (channels * cells) + cell
+    index = first[:, None] + np.arange(channels) * cells
+    return np.asarray(level.reshape(-1).take(index, mode="clip"))
 
 
 def _product(x: Float, matrix: Float) -> Float:

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from alike_ros.backends.forms import FEATURES_VERSION, GRAPH_VERSION, STRIDE, FeaturesForm
+from alike_ros.backends.forms import FEATURES_VERSION, GRAPH_VERSION, SCORE, STRIDE, FeaturesForm
 from alike_ros.backends.onnx_graph import Graph
 from alike_ros.descriptors import Cells, DescriptorHead
 from alike_ros.errors import ModelError
@@ -34,7 +34,10 @@ def feature_graph(maps: onnx.ModelProto, form: FeaturesForm) -> onnx.ModelProto:
         raise ModelError("not an inference graph of alike_ros: make it with `alike export`")
     head = DescriptorHead.from_json(metadata["descriptor_head"])
     graph = Graph("features_")
-    _network(graph, maps.graph, form)
+    (declared,) = (output for output in maps.graph.output if output.name == "block1")
+    pack = head.pack(declared.type.tensor_type.shape.dim[1].dim_value)
+    _network(graph, maps.graph, form, pack)
+    block1 = _unpacked(graph, "block1", pack, head.level1.shape[1])
     pixels, peaks = _best_maxima(graph, form)
     if form.sub_pixel:
         windows = _windows(graph, pixels, form)
@@ -43,14 +46,15 @@ def feature_graph(maps: onnx.ModelProto, form: FeaturesForm) -> onnx.ModelProto:
         limits = (graph.constant(np.array(x, np.float32)) for x in (-RADIUS, RADIUS - 1))
         cell = graph.node("Clip", graph.node("Floor", offsets), *limits)
         low = graph.node("Add", pixels, graph.node("Cast", cell, to=TensorProto.INT64))
-        dense = _describe_pixels(graph, head, low, form)
+        dense = _describe_pixels(graph, head, block1, low, form)
         weights = _corner_weights(graph, graph.node("Sub", offsets, cell))
         total = graph.node("Mul", dense, weights)  # (K, 4, D)
         descriptors = _normalised(graph, _sum(graph, total, 1))
         graph.node("Identity", offsets, output="offsets")
     else:
         scores = graph.node("Sigmoid", peaks)
-        dense = _describe_pixels(graph, head, _released_pixels(graph, pixels, form), form)
+        looked_up = _released_pixels(graph, pixels, form)
+        dense = _describe_pixels(graph, head, block1, looked_up, form)
         descriptors = graph.node("Squeeze", dense, graph.ints(1))
     graph.node("Cast", pixels, to=TensorProto.INT32, output="pixels")
     for name, source in (("peaks", peaks), ("scores", scores), ("descriptors", descriptors)):
@@ -85,7 +89,7 @@ def _model(
     return model
 
 
-def _network(graph: Graph, maps: onnx.GraphProto, form: FeaturesForm) -> None:
+def _network(graph: Graph, maps: onnx.GraphProto, form: FeaturesForm, pack: int) -> None:
     """Image to maps, as exported, for one size; with fp16 in half precision up to the logits."""
     exported = [dim.dim_value for dim in maps.input[0].type.tensor_type.shape.dim[:2]]
     if all(exported) and exported != [form.height, form.width]:
@@ -95,22 +99,31 @@ def _network(graph: Graph, maps: onnx.GraphProto, form: FeaturesForm) -> None:
         )
     start = next(i for i, node in enumerate(maps.node) if node.op_type == "Unsqueeze")
     graph.initializers += maps.initializer
-    _image(graph, form, maps.node[start].output[0])
+    _image(graph, form, pack, maps.node[start].output[0])
     network = maps.node[start + 1 :]
     graph.nodes += network if form.precision == "fp32" else _in_half(graph, network)
 
 
-def _image(graph: Graph, form: FeaturesForm, output: str) -> None:
-    """uint8 (H, W, 3) -> float (1, 3, H, W) in 0..255, padded at the bottom and right.
+def _image(graph: Graph, form: FeaturesForm, pack: int, output: str) -> None:
+    """uint8 (H, W, 3) -> float (1, 3, H, W) in 0..255, padded at the bottom and right; packed.
 
     TensorRT takes bytes only where a Cast comes next.
     """
     kind = TensorProto.FLOAT if form.precision == "fp32" else TensorProto.FLOAT16
-    x = graph.node("Transpose", graph.node("Cast", "image", to=kind), perm=[2, 0, 1])
+    x = graph.node("Cast", "image", to=kind)
     height, width = _padded(form)
     rest = height - form.height, width - form.width
-    x = graph.node("Pad", x, graph.ints(0, 0, 0, 0, *rest)) if any(rest) else x
+    x = graph.node("Pad", x, graph.ints(0, 0, 0, *rest, 0)) if any(rest) else x
+    x = graph.node("Reshape", x, graph.ints(height, width // pack, 3 * pack))
+    x = graph.node("Transpose", x, perm=[2, 0, 1])
     graph.node("Unsqueeze", x, graph.ints(0), output=output)
+
+
+def _unpacked(graph: Graph, block1: str, pack: int, channels: int) -> str:
+    """Block 1's map (1, p C, H, W / p), p pixels of a row beside each other -> (1, C, H W)."""
+    x = graph.node("Reshape", block1, graph.ints(pack, channels, -1))
+    x = graph.node("Transpose", x, perm=[1, 2, 0])
+    return graph.node("Reshape", x, graph.ints(1, channels, -1))
 
 
 def _in_half(graph: Graph, nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
@@ -126,12 +139,12 @@ def _in_half(graph: Graph, nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodePro
     for original in nodes:
         node = onnx.NodeProto()
         node.CopyFrom(original)
-        if node.op_type == "MatMul" and weights[node.input[0]].dims[0] == 1:
-            single = f"{node.input[1]}_single"
-            result.append(
-                helper.make_node("Cast", [node.input[1]], [single], to=TensorProto.FLOAT)
-            )
-            node.input[1] = single
+        if node.output[0].startswith(SCORE):
+            i = next(i for i, name in enumerate(node.input) if name not in weights)
+            single = f"{node.input[i]}_single"
+            cast = helper.make_node("Cast", [node.input[i]], [single], to=TensorProto.FLOAT)
+            result.append(cast)
+            node.input[i] = single
             logits.update(node.output)
         elif logits.intersection(node.input):
             logits.update(node.output)
@@ -221,7 +234,9 @@ def _released_pixels(graph: Graph, pixels: str, form: FeaturesForm) -> str:
     )
 
 
-def _describe_pixels(graph: Graph, head: DescriptorHead, pixels: str, form: FeaturesForm) -> str:
+def _describe_pixels(
+    graph: Graph, head: DescriptorHead, block1: str, pixels: str, form: FeaturesForm
+) -> str:
     """The dense descriptor map (K, C, D) at pixels (K, 2) and, if refined, their neighbours.
 
     C is 1, or 4 as in `descriptors.py`: the pixel and those right, below, and right below.
@@ -230,8 +245,8 @@ def _describe_pixels(graph: Graph, head: DescriptorHead, pixels: str, form: Feat
     side = 2 if form.sub_pixel else 1
     corners = graph.ints(*(dy * width + dx for dy in range(side) for dx in range(side)))
     index = graph.node("Add", _flat_index(graph, pixels, width), corners)
-    block1 = _take(graph, "block1", graph.node("Reshape", index, graph.ints(-1)), form)
-    level1 = graph.node("Relu", graph.node("MatMul", graph.constant(head.level1), block1))
+    taken = _take(graph, block1, graph.node("Reshape", index, graph.ints(-1)), form)
+    level1 = graph.node("Relu", graph.node("MatMul", graph.constant(head.level1), taken))
     levels = [graph.node("Transpose", level1, perm=[1, 0])]  # (CK, dim/4)
     x, y = _columns(graph, pixels)
     for name, stride in (("level2", 2), ("level3", 8), ("level4", 32)):
@@ -284,8 +299,8 @@ def _sample_level(
 
 
 def _take(graph: Graph, level: str, index: str, form: FeaturesForm) -> str:
-    """A map (C, h, w) at flat indices (N,) -> (C, N), single precision."""
-    flat = graph.node("Flatten", level, axis=1)
+    """A map (1, C, h, w) at flat indices (N,) -> (C, N), single precision."""
+    flat = graph.node("Flatten", level, axis=2)
     taken = graph.node("Gather", flat, index, axis=1)
     return graph.node("Cast", taken, to=TensorProto.FLOAT) if form.precision != "fp32" else taken
 

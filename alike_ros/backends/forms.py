@@ -25,26 +25,34 @@ from alike_ros.features import Features
 from alike_ros.keypoints import MAX_KEYPOINTS, RADIUS, Scratch, detect, logit, released_pixels
 
 #: The `graph` of a model's metadata that this code reads.
-GRAPH_VERSION = "1"
+GRAPH_VERSION = "2"
 #: The same for the form `features`.
 FEATURES_VERSION = "features-1"
+#: Begins the names of the products that make the score logits.
+SCORE = "score"
 STRIDE = 32  # images are padded to multiples of this
-#: Output -> pixels of the padded image per cell.
+#: Output -> rows of the padded image per row.
 _STRIDES = {"logits": 1, "block1": 1, "level2": 2, "level3": 8, "level4": 32}
+#: Those that descriptors are made of.
+_MAPS = ("block1", "level2", "level3", "level4")
 
 
 class MapsForm:
-    """Outputs `logits`, `block1` and `level2` to `level4`: maps of the padded image."""
+    """Outputs `logits` (H, W), `block1` and `level2` to `level4` (1, C, h, w) of the padded image.
+
+    block1 may be packed, see `descriptors.py`.
+    """
 
     def __init__(self, metadata: Mapping[str, str]) -> None:
         self._head = DescriptorHead.from_json(metadata["descriptor_head"])
         self._scratch = Scratch((0, 0))
 
-    @staticmethod
-    def shape(name: str, declared: Sequence[Any], size: tuple[int, ...]) -> tuple[int, ...]:
+    def shape(self, name: str, declared: Sequence[Any], size: tuple[int, ...]) -> tuple[int, ...]:
         """Of an output, for an image size."""
+        height, width = (side + -side % STRIDE for side in size)
         stride = _STRIDES[name]
-        return (*declared[:-2], *((side + -side % STRIDE) // stride for side in size))
+        columns = self._head.pack(declared[1]) if name == "block1" else stride
+        return (*declared[:-2], height // stride, width // columns)
 
     def features(
         self,
@@ -58,7 +66,7 @@ class MapsForm:
             self._scratch = Scratch(size)
         keypoints, scores = detect(outputs["logits"][:height, :width], detector, self._scratch)
         points = keypoints if detector.sub_pixel else released_pixels(keypoints, height, width)
-        maps = [outputs[name] for name in _STRIDES if name != "logits"]
+        maps = [outputs[name][0] for name in _MAPS]
         return Features(keypoints, scores, self._head.describe(maps, points))
 
 

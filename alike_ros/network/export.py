@@ -4,6 +4,11 @@ The graph takes a uint8 RGB image (H, W, 3) and gives score logits (H, W) of the
 multiples of 32, and the maps that descriptors are sampled from. It is built node by node, for
 what a tracer would not do: batch norm folded into the convolutions, uint8 in, the factored score
 path, few outputs. The descriptor head travels as metadata: it runs where the keypoints are.
+
+onnxruntime convolves 16 channels at a time and fills up what is missing with zeros. The 8 channels
+of alike-t's and alike-s's first block are therefore *packed*: two pixels of a row beside each
+other, so that a map (8, H, W) becomes one of (16, H, W/2), and the weights act on pairs: the same
+sums, with half of the products.
 """
 
 from __future__ import annotations
@@ -16,7 +21,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from alike_ros.backends.forms import GRAPH_VERSION
+from alike_ros.backends.forms import GRAPH_VERSION, SCORE
 from alike_ros.backends.onnx_graph import Graph
 from alike_ros.descriptors import DescriptorHead
 from alike_ros.errors import ModelError
@@ -26,7 +31,8 @@ from alike_ros.network.alnet import STRIDE
 Float = NDArray[np.float32]
 #: Largest difference of the score map to torch that passes, in [0, 1].
 MAX_DIFFERENCE = 1e-4
-_POOLING = (2, 4, 4)  # before blocks 2, 3 and 4
+#: Channels that are convolved at once.
+_LANES = 16
 
 
 def export(network: ALIKE, path: str | Path, height: int = 0, width: int = 0) -> None:
@@ -46,19 +52,21 @@ def build(network: ALIKE, height: int = 0, width: int = 0) -> onnx.ModelProto:
     if bool(height) != bool(width) or min(height, width) < 0:
         raise ModelError(f"size {height}x{width}: give both, or neither for images of any size")
     graph = _Graph({k: v.detach().cpu().numpy() for k, v in network.state_dict().items()})
-    blocks = _encoder(graph, _image(graph))
-    levels = _levels(graph, blocks)
+    channels = network.block1.conv2.out_channels
+    pack = max(_LANES // channels, 1)
+    block1 = _block1(graph, _image(graph, pack), pack)
+    levels = _levels(graph, block1, pack)
     if network.convhead1 is None:
-        _factored_scores(graph, blocks[0], levels)
+        _factored_scores(graph, block1, levels, pack)
     else:
-        _dense_scores(graph, blocks[0], levels)
+        _dense_scores(graph, block1, levels)
     image = helper.make_tensor_value_info(
         "image", TensorProto.UINT8, [height or "height", width or "width", 3]
     )
-    outputs = [_output("logits", 0, 1, height, width)]
-    outputs.append(_output("block1", network.block1.conv2.out_channels, 1, height, width))
+    outputs = [_output("logits", [], (1, 1), height, width)]
+    outputs.append(_output("block1", [1, channels * pack], (1, pack), height, width))
     for name, stride in (("level2", 2), ("level3", 8), ("level4", 32)):
-        outputs.append(_output(name, network.dim // 4, stride, height, width))
+        outputs.append(_output(name, [1, network.dim // 4], (stride, stride), height, width))
     model = helper.make_model(
         helper.make_graph(graph.nodes, network.variant, [image], outputs, graph.initializers),
         producer_name="alike_ros",
@@ -82,10 +90,12 @@ def descriptor_head(network: ALIKE) -> DescriptorHead:
     return DescriptorHead(matrix(network.conv1), head1, matrix(network.convhead2)[:-1])
 
 
-def _output(name: str, channels: int, stride: int, height: int, width: int) -> Any:
-    """A map (h, w), or (channels, h, w), of the padded image at a stride."""
-    shape: list[int | str] = [channels] if channels else []
-    for side, size in (("height", height), ("width", width)):
+def _output(
+    name: str, leading: list[int], strides: tuple[int, int], height: int, width: int
+) -> Any:
+    """A map (*leading, h, w) of the padded image at strides of rows and columns."""
+    shape: list[int | str] = [*leading]
+    for side, size, stride in (("height", height, strides[0]), ("width", width, strides[1])):
         padded = size + -size % STRIDE
         shape.append(padded // stride if size else f"padded_{side}/{stride}")
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
@@ -98,75 +108,127 @@ class _Graph(Graph):
         super().__init__()
         self.weights = weights
 
-    def conv(self, x: str, weight: NDArray[Any], bias: NDArray[Any] | None = None) -> str:
+    def conv(
+        self, x: str, weight: NDArray[Any], bias: NDArray[Any] | None = None, output: str = ""
+    ) -> str:
         size = weight.shape[2]
         weights = [self.constant(w.astype(np.float32)) for w in (weight, bias) if w is not None]
-        return self.node("Conv", x, *weights, kernel_shape=[size, size], pads=[size // 2] * 4)
+        attributes = {"kernel_shape": [size, size], "pads": [size // 2] * 4}
+        return self.node("Conv", x, *weights, output=output, **attributes)
 
-    def conv_norm(self, x: str, block: str, i: int, scale: float = 1.0) -> str:
-        """Convolution i of a block with its batch norm folded in (epsilon as in torch)."""
+    def relu_conv(
+        self, x: str, weight: NDArray[Any], bias: NDArray[Any] | None = None, output: str = ""
+    ) -> str:
+        return self.node("Relu", self.conv(x, weight, bias), output=output)
+
+    def folded(self, block: str, i: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Weight and bias of convolution i of a block with its batch norm (epsilon as torch's)."""
         w = {
             name: self.weights[f"{block}.bn{i}.{name}"].astype(np.float64)
             for name in ("weight", "bias", "running_mean", "running_var")
         }
         gain = w["weight"] / np.sqrt(w["running_var"] + 1e-5)
-        weight = self.weights[f"{block}.conv{i}.weight"] * gain[:, None, None, None] * scale
-        return self.conv(x, weight, w["bias"] - w["running_mean"] * gain)
+        weight = self.weights[f"{block}.conv{i}.weight"] * gain[:, None, None, None]
+        return weight, w["bias"] - w["running_mean"] * gain
 
 
-def _image(graph: _Graph) -> str:
-    """uint8 (H, W, 3) -> float (1, 3, H, W) in 0..255, padded at the bottom and right."""
+def _image(graph: _Graph, pack: int) -> str:
+    """uint8 (H, W, 3) -> float (1, 3, H, W) in 0..255, padded at the bottom and right; packed."""
     shape = graph.node("Slice", graph.node("Shape", "image"), graph.ints(0), graph.ints(2))
     stride = graph.ints(STRIDE)
     rest = graph.node("Mod", graph.node("Neg", shape), stride)  # Mod has the divisor's sign
     before = graph.ints(0, 0, 0)
     pads = graph.node("Concat", before, rest, graph.ints(0), axis=0)
-    x = graph.node("Pad", "image", pads)
+    x = graph.node("Reshape", graph.node("Pad", "image", pads), graph.ints(0, -1, 3 * pack))
     x = graph.node("Cast", graph.node("Transpose", x, perm=[2, 0, 1]), to=TensorProto.FLOAT)
     return graph.node("Unsqueeze", x, graph.ints(0))
 
 
-def _encoder(graph: _Graph, image: str) -> list[str]:
-    x = graph.node("Relu", graph.conv_norm(image, "block1", 1, scale=1 / 255))
-    blocks = [graph.node("Relu", graph.conv_norm(x, "block1", 2))]
-    for i, pool in enumerate(_POOLING, start=2):
-        x = graph.node("MaxPool", blocks[-1], kernel_shape=[pool, pool], strides=[pool, pool])
-        y = graph.node("Relu", graph.conv_norm(x, f"block{i}", 1))
-        y = graph.conv_norm(y, f"block{i}", 2)
-        skip = (graph.weights[f"block{i}.downsample.{name}"] for name in ("weight", "bias"))
-        blocks.append(graph.node("Relu", graph.node("Add", y, graph.conv(x, *skip))))
-    return blocks
+def _block1(graph: _Graph, image: str, pack: int) -> str:
+    """Block 1, on packed pixels."""
+    (weight1, bias1), (weight2, bias2) = (graph.folded("block1", i) for i in (1, 2))
+    x = graph.relu_conv(image, _packed(weight1 / 255, pack), np.tile(bias1, pack))
+    return graph.relu_conv(x, _packed(weight2, pack), np.tile(bias2, pack), output="block1")
 
 
-def _levels(graph: _Graph, blocks: list[str]) -> list[str]:
-    """Levels 2 to 4 (1, dim/4, h, w); they and block 1's output leave the graph unbatched."""
-    levels = []
-    for i, block in enumerate(blocks[1:], start=2):
-        levels.append(graph.node("Relu", graph.conv(block, graph.weights[f"conv{i}.weight"])))
-        graph.node("Squeeze", levels[-1], graph.ints(0), output=f"level{i}")
-    graph.node("Squeeze", blocks[0], graph.ints(0), output="block1")
+def _packed(weight: NDArray[Any], pack: int) -> NDArray[Any]:
+    """A 3x3 kernel (out, in, 3, 3) as one on packed maps: (pack out, pack in, 3, 3)."""
+    c_out, c_in = weight.shape[:2]
+    packed = np.zeros((pack, c_out, pack, c_in, 3, 3))
+    for pixel in range(pack):
+        for column in range(3):
+            group, source = divmod(pixel + column - 1, pack)
+            packed[pixel, :, source, :, :, group + 1] = weight[..., column]
+    return packed.reshape(pack * c_out, pack * c_in, 3, 3)
+
+
+def _levels(graph: _Graph, block1: str, pack: int) -> list[str]:
+    """Blocks 2 to 4, and what of them is aggregated: levels 2 to 4, (1, dim/4, h, w)."""
+    levels, x = [], _halved(graph, block1, pack)
+    for i in (2, 3, 4):
+        # where block 1 is packed, block 2 adds up the two halves of what it gets
+        repeat = pack if i == 2 else 1
+        (weight1, bias1), second = (graph.folded(f"block{i}", k) for k in (1, 2))
+        y = graph.relu_conv(x, np.tile(weight1, (1, repeat, 1, 1)), bias1)
+        skip, bias = (graph.weights[f"block{i}.downsample.{name}"] for name in ("weight", "bias"))
+        skipped = graph.conv(x, np.tile(skip, (1, repeat, 1, 1)), bias)
+        block = graph.node("Relu", graph.node("Add", graph.conv(y, *second), skipped))
+        levels.append(graph.relu_conv(block, graph.weights[f"conv{i}.weight"], output=f"level{i}"))
+        x = graph.node("MaxPool", block, kernel_shape=[4, 4], strides=[4, 4]) if i < 4 else ""
     return levels
 
 
-def _factored_scores(graph: _Graph, block1: str, levels: list[str]) -> None:
-    """One channel per level, upsampled and added.
+def _halved(graph: _Graph, block1: str, pack: int) -> str:
+    """The maximum of 2x2 pixels; where pixels are packed, two maps whose sum it is.
 
-    As matrix products over flattened maps: a convolution to one channel is run by onnxruntime
-    with its channels padded to 16, which made the whole network 1.4x slower.
+    max(a, b) = relu(a - b) + b, and b, of a ReLU, is relu(b): a convolution, which leaves the maps
+    in the layout that they have.
     """
-    to_level1 = graph.constant(graph.weights["conv1.weight"][:, :, 0, 0])
-    flat = graph.node("Reshape", block1, graph.ints(len(graph.weights["conv1.weight"][0]), -1))
-    flats = [graph.node("Relu", graph.node("MatMul", to_level1, flat))]
-    channels = len(graph.weights["conv1.weight"])
-    flats += [graph.node("Reshape", level, graph.ints(channels, -1)) for level in levels]
-    weights = np.split(graph.weights["convhead2.weight"][-1, :, 0, 0], 4)
-    size = _size_of(graph, block1)
-    total = ""
-    for source, flat, weight in zip([block1, *levels], flats, weights, strict=True):
-        logits = graph.node("MatMul", graph.constant(weight[None]), flat)
-        logits = graph.node("Reshape", logits, _size_of(graph, source))
-        total = graph.node("Add", total, _upsample(graph, logits, size)) if total else logits
+    if pack == 1:
+        return graph.node("MaxPool", block1, kernel_shape=[2, 2], strides=[2, 2])
+    rows = graph.node("MaxPool", block1, kernel_shape=[2, 1], strides=[2, 1])
+    one = np.eye(len(graph.weights["block1.conv2.weight"]))
+    return graph.relu_conv(rows, np.block([[one, -one], [0 * one, one]])[:, :, None, None])
+
+
+def _factored_scores(graph: _Graph, block1: str, levels: list[str], pack: int) -> None:
+    """One channel per level, upsampled and added."""
+    first, *weights = np.split(graph.weights["convhead2.weight"][-1, :, 0, 0], 4)
+    size = graph.node("Mul", _size_of(graph, block1), graph.ints(1, pack))
+    project = _project_level1 if pack == 1 else _project_packed_level1
+    total = graph.node("Reshape", project(graph, block1, first, pack), size)
+    for level, weight in zip(levels, weights, strict=True):
+        flat = graph.node("Reshape", level, graph.ints(len(weight), -1))
+        logits = _project(graph, weight, flat, level)
+        logits = graph.node("Reshape", logits, _size_of(graph, level))
+        total = graph.node("Add", total, _upsample(graph, logits, size))
     graph.node("Identity", total, output="logits")
+
+
+def _project(graph: _Graph, weight: Float, flat: str, source: str) -> str:
+    """Flat maps (C, N) to one channel (1, N).
+
+    As a matrix product: a convolution to one channel is run by onnxruntime with its channels
+    filled up to 16, which made the network of alike-n 1.4x slower.
+    """
+    return graph.node("MatMul", graph.constant(weight[None]), flat, output=f"{SCORE}_{source}")
+
+
+def _project_level1(graph: _Graph, block1: str, weight: Float, _: int) -> str:
+    """Block 1 to level 1 to one channel (1, H W)."""
+    to_level1 = graph.weights["conv1.weight"][:, :, 0, 0]
+    flat = graph.node("Reshape", block1, graph.ints(to_level1.shape[1], -1))
+    level1 = graph.node("Relu", graph.node("MatMul", graph.constant(to_level1), flat))
+    return _project(graph, weight, level1, block1)
+
+
+def _project_packed_level1(graph: _Graph, block1: str, weight: Float, pack: int) -> str:
+    """The same of a packed map, by convolutions, which its layout suits -> (H, W/pack, pack)."""
+    to_level1 = graph.weights["conv1.weight"][:, :, 0, 0]
+    pairs = [np.kron(np.eye(pack), w)[:, :, None, None] for w in (to_level1, weight[None])]
+    level1 = graph.relu_conv(block1, pairs[0])
+    logits = graph.conv(level1, pairs[1], output=f"{SCORE}_{block1}")
+    return graph.node("Transpose", graph.node("Squeeze", logits, graph.ints(0)), perm=[1, 2, 0])
 
 
 def _dense_scores(graph: _Graph, block1: str, levels: list[str]) -> None:
@@ -179,7 +241,7 @@ def _dense_scores(graph: _Graph, block1: str, levels: list[str]) -> None:
     features = graph.conv(graph.node("Concat", *maps, axis=1), graph.weights["convhead1.weight"])
     weight = graph.weights["convhead2.weight"][-1:]
     flat = graph.node("Reshape", graph.node("Relu", features), graph.ints(weight.shape[1], -1))
-    logits = graph.node("MatMul", graph.constant(weight[:, :, 0, 0]), flat)
+    logits = _project(graph, weight[0, :, 0, 0], flat, "head")
     graph.node("Reshape", logits, size, output="logits")
 
 
