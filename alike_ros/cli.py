@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alike_ros import cli_bag, cli_bench, cli_evaluate, cli_models
+from alike_ros import cli_bag, cli_bench, cli_doctor, cli_evaluate, cli_models
 from alike_ros.cli_options import (
     SOURCES,
     add_command,
@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(commands)
     cli_bag.add(commands)
     cli_bench.add(commands)
+    cli_doctor.add(commands)
     cli_evaluate.add(commands)
     cli_models.add(commands)
     return parser
