@@ -53,6 +53,7 @@ setup(
     entry_points={
         "console_scripts": [
             "alike = alike_ros.cli:main",
+            "doctor = alike_ros.cli_doctor:main",
             "features_node = alike_ros.nodes.features_node:main",
             "tracking_node = alike_ros.nodes.tracking_node:main",
             "vo_node = alike_ros.nodes.vo_node:main",

@@ -8,30 +8,23 @@ import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from alike_ros import cli_bench, cli_evaluate, cli_models
-from alike_ros.config import (
-    MODES,
-    PROVIDERS,
-    Config,
-    NodeConfig,
-    dump_yaml,
-    load_yaml,
-    override,
-    parse,
+from alike_ros import cli_bag, cli_bench, cli_doctor, cli_evaluate, cli_models
+from alike_ros.cli_options import (
+    SOURCES,
+    add_command,
+    add_settings,
+    add_source,
+    node_config,
+    settings,
 )
+from alike_ros.config import Config, NodeConfig, dump_yaml
 from alike_ros.errors import AlikeError
-
-C = TypeVar("C", bound=Config)
 
 if TYPE_CHECKING:
     from alike_ros.data import CameraFrame, Sequence
     from alike_ros.results import Run
-
-_SOURCES = """\
-SOURCE is a folder of a public data set (TUM RGB-D, KITTI odometry, EuRoC), a folder of images,
-a video file, webcam:0, a rosbag2, or a rendered scene: render:room?frames=200&motion=shake."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,26 +52,28 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_export(commands)
     _add_config(commands)
+    cli_bag.add(commands)
     cli_bench.add(commands)
+    cli_doctor.add(commands)
     cli_evaluate.add(commands)
     cli_models.add(commands)
     return parser
 
 
 def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _add(
+    parser = add_command(
         commands,
         "run",
         _run,
         "odometry on a sequence, without ROS",
-        _SOURCES,
+        SOURCES,
         """\
   alike run render:room --mode rgbd
   alike run ~/data/rgbd_dataset_freiburg1_xyz --mode rgbd --output out/xyz
   alike run ~/data/kitti/sequences/00 --mode stereo --set detector.top_k=2000
   alike run drive.mp4 --camera camera.yaml""",
     )
-    _add_source(parser)
+    add_source(parser)
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
 
 
@@ -88,7 +83,7 @@ def _run(options: argparse.Namespace) -> int:
     from alike_ros.replay import replay
     from alike_ros.results import Run
 
-    config = _config(options)
+    config = node_config(options)
     sequence = _open(options, config)
     extractor = load_extractor(config)
     print(f"{sequence.name}: mode {config.mode}, {extractor.description}")
@@ -104,19 +99,19 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _add(
+    parser = add_command(
         commands,
         "demo",
         _demo,
         "a sequence through the real ROS 2 nodes",
         "Plays a sequence as ROS 2 messages into the nodes, which run in processes of their own,\n"
-        "and compares the odometry that comes back with the truth. Needs rclpy.\n\n" + _SOURCES,
+        "and compares the odometry that comes back with the truth. Needs rclpy.\n\n" + SOURCES,
         """\
   alike demo
   alike demo 'render:corridor?motion=forward' --mode stereo
   alike demo ~/data/rgbd_dataset_freiburg1_xyz --mode rgbd --split""",
     )
-    _add_source(parser, default="render:room?frames=300", mode="rgbd")
+    add_source(parser, default="render:room?frames=300", mode="rgbd")
     parser.add_argument(
         "--split", action="store_true", help="features and tracking in two processes"
     )
@@ -134,7 +129,7 @@ def _demo(options: argparse.Namespace) -> int:
             f"the demo needs ROS 2 ({error.name} is missing): source /opt/ros/DISTRO/setup.bash, "
             "or run `make demo`, which installs it; `alike run` goes without"
         ) from error
-    config = _config(options)
+    config = node_config(options)
     sequence = _open(options, config)
     nodes = "features_node and tracking_node" if options.split else "vo_node"
     print(f"{sequence.name}: mode {config.mode}, through {nodes}")
@@ -144,7 +139,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _add(
+    parser = add_command(
         commands,
         "export",
         _export,
@@ -167,7 +162,7 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="cpu, the default: any provider runs the graph; cuda: keypoints are found in the "
         "graph, for one size; tensorrt: builds the engine for this machine, into engine_cache_dir",
     )
-    _add_settings(parser)
+    add_settings(parser)
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -201,7 +196,7 @@ def _export_for_gpu(options: argparse.Namespace) -> int:
     if not options.size:
         raise AlikeError(f"export for {options.provider} needs one image size: --size HxW")
     size = cli_bench.parse_size(options.size)
-    config = _settings(options, Config())
+    config = settings(options, Config())
     if options.provider == "tensorrt":
         check_starts("tensorrt")
     cache = cache_dir(config.engine_cache_dir)
@@ -247,7 +242,7 @@ def _wait(text: str, work: Callable[[], object]) -> None:
 
 
 def _add_config(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _add(
+    parser = add_command(
         commands,
         "config",
         _print_config,
@@ -258,74 +253,13 @@ def _add_config(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
   alike config --ros --set mode=stereo""",
     )
     parser.add_argument("--ros", action="store_true", help="also what only the ROS nodes use")
-    _add_settings(parser)
+    add_settings(parser)
 
 
 def _print_config(options: argparse.Namespace) -> int:
-    config = _settings(options, NodeConfig() if options.ros else Config())
+    config = settings(options, NodeConfig() if options.ros else Config())
     print(dump_yaml(config, comments=True), end="")
     return 0
-
-
-def _add(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    command: Callable[[argparse.Namespace], int],
-    summary: str,
-    description: str,
-    examples: str,
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        name,
-        help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}.\n\n{description}",
-        epilog=f"examples:\n{examples}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(command=command)
-    return parser
-
-
-def _add_source(parser: argparse.ArgumentParser, default: str = "", mode: str = "") -> None:
-    if default:
-        parser.add_argument(
-            "source", nargs="?", default=default, metavar="SOURCE", help=f"default: {default}"
-        )
-    else:
-        parser.add_argument("source", metavar="SOURCE")
-    text = f"default: {mode or 'mono'}"
-    parser.add_argument("--mode", choices=MODES, default=mode or None, help=text)
-    parser.add_argument("--model", metavar="PATH", help=".onnx, .pth or .safetensors")
-    parser.add_argument("--provider", choices=PROVIDERS, help="what runs the network")
-    parser.add_argument("--camera", type=Path, metavar="FILE", help="intrinsics: camera.yaml")
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="default: output/NAME-MODE, NAME the source's"
-    )
-    _add_settings(parser)
-
-
-def _add_settings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, metavar="FILE", help="a ROS parameter file")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="one setting, such as detector.top_k=500; `alike config` lists them",
-    )
-
-
-def _config(options: argparse.Namespace) -> NodeConfig:
-    """Defaults, then --config, then --set, then the options of their own."""
-    config = _settings(options, NodeConfig())
-    chosen = {name: getattr(options, name) for name in ("mode", "model", "provider")}
-    return override(config, {name: value for name, value in chosen.items() if value is not None})
-
-
-def _settings(options: argparse.Namespace, config: C) -> C:
-    if options.config:
-        config = load_yaml(config, options.config)
-    return override(config, dict(parse(config, assignment) for assignment in options.set))
 
 
 def _open(options: argparse.Namespace, config: Config) -> Sequence:

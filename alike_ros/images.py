@@ -203,6 +203,30 @@ def stereo_from_infos(left: Any, right: Any, rectified: bool = True) -> StereoCa
     return StereoCamera(*cameras, from_Rt(R_right.T @ R_left, R_right.T @ shift))
 
 
+def rectification(camera: Camera | StereoCamera) -> list[tuple[Camera, Array, Array]]:
+    """What camera_info says of raw images, of one camera or of left and right: (camera, R, P).
+
+    R (3, 3) and P (3, 4) describe a rectified pair with the left K, from which `stereo_from_infos`
+    finds the pose of the right camera.
+    """
+    if isinstance(camera, Camera):
+        return [(camera, np.eye(3), _projection(camera.K, 0.0))]
+    K, right_from_left = camera.left.K, camera.right_from_left
+    x = -right_from_left[:3, 3] / camera.baseline  # left to right, in the right camera
+    y = np.cross([0.0, 0.0, 1.0], x)
+    y /= np.linalg.norm(y)
+    R_right = np.stack([x, y, np.cross(x, y)])
+    R_left = R_right @ right_from_left[:3, :3]
+    return [
+        (camera.left, R_left, _projection(K, 0.0)),
+        (camera.right, R_right, _projection(K, camera.baseline)),
+    ]
+
+
+def _projection(K: Array, baseline: float) -> Array:
+    return np.column_stack([K, [-K[0, 0] * baseline, 0, 0]])
+
+
 def _pixels(message: Any, channels: int, kind: str) -> NDArray[Any]:
     """The message's pixels, (H, W) or (H, W, channels), without the padding of its rows."""
     dtype = np.dtype(kind).newbyteorder(">" if message.is_bigendian else "<")

@@ -27,6 +27,7 @@ from alike_ros.geometry import (
     rotation_log,
     rotation_to_quat_xyzw,
 )
+from alike_ros.images import rectification
 
 #: Variance of an unknown covariance's diagonal, as rtabmap_odom has it: a filter that fuses the
 #: message ignores it, where the -1 of sensor_msgs/Imu would be taken for a number.
@@ -241,39 +242,20 @@ def image_message(header: Header, image: NDArray[Any]) -> Image:
 
 
 def camera_info_messages(header: Header, camera: Camera | StereoCamera) -> list[CameraInfo]:
-    """sensor_msgs/CameraInfo of raw images, of one camera or of left and right.
-
-    R and P describe a rectified pair with the left K, from which the pose of the right camera
-    follows.
-    """
-    if isinstance(camera, Camera):
-        return [_camera_info(header, camera, np.eye(3), camera.K, 0.0)]
-    K, right_from_left = camera.left.K, camera.right_from_left
-    x = -right_from_left[:3, 3] / camera.baseline  # left to right, in the right camera
-    y = np.cross([0.0, 0.0, 1.0], x)
-    y /= np.linalg.norm(y)
-    R_right = np.stack([x, y, np.cross(x, y)])
-    R_left = R_right @ right_from_left[:3, :3]
+    """sensor_msgs/CameraInfo of raw images, of one camera or of left and right."""
     return [
-        _camera_info(header, camera.left, R_left, K, 0.0),
-        _camera_info(header, camera.right, R_right, K, camera.baseline),
+        CameraInfo(
+            header=header,
+            width=one.width,
+            height=one.height,
+            distortion_model=one.distortion_model,
+            d=list(one.distortion),
+            k=one.K.ravel(),
+            r=R.ravel(),
+            p=P.ravel(),
+        )
+        for one, R, P in rectification(camera)
     ]
-
-
-def _camera_info(
-    header: Header, camera: Camera, R: Array, K_rectified: Array, baseline: float
-) -> CameraInfo:
-    P = np.column_stack([K_rectified, [-K_rectified[0, 0] * baseline, 0, 0]])
-    return CameraInfo(
-        header=header,
-        width=camera.width,
-        height=camera.height,
-        distortion_model=camera.distortion_model,
-        d=list(camera.distortion),
-        k=camera.K.ravel(),
-        r=R.ravel(),
-        p=P.ravel(),
-    )
 
 
 def _fill(message: Any, array: NDArray[Any]) -> None:

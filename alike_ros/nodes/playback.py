@@ -42,11 +42,12 @@ class NodeRun(Run):
 
     estimates: one per status message, poses from `odom` (of the camera: the base frame is the
     camera's); covariances stay in the messages. latency_ms: from the image's publication to the
-    arrival of its odometry. stage_ms: extract (absent in split mode) and track. unusable: frames
-    that a node refused, by reason.
+    arrival of its odometry. stage_ms: extract (absent in split mode) and track. played_ns: stamps
+    of all frames. unusable: frames that a node refused, by reason.
     """
 
     num_played: int = 0
+    played_ns: list[int] = field(default_factory=list)
     unusable: dict[int, str] = field(default_factory=dict)
     exit_codes: list[int] = field(default_factory=list)
     interrupted: bool = False
@@ -272,6 +273,7 @@ def _result(player: Player, seconds: float, exit_codes: list[int], interrupted: 
         stage_ms,
         seconds,
         num_played=len(player.published),
+        played_ns=list(player.published),
         unusable=unusable,
         exit_codes=exit_codes,
         interrupted=interrupted,
