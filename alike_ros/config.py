@@ -133,6 +133,13 @@ class NodeConfig(Config):
     frame_id: str = setting("base_link", "the robot's frame, child of the odometry frame")
     odom_frame_id: str = setting("odom", "frame in which the pose is reported")
     publish_tf: bool = setting(True, "broadcast odom -> base on /tf")
+    invert_tf: bool = setting(False, "broadcast base -> odom instead, for a base with a parent")
+    initial_pose: str = setting(
+        "", "of the base in odom: x y z roll pitch yaw, metres and radians; empty is the origin"
+    )
+    publish_null_when_lost: bool = setting(
+        False, "a frame without a pose gives a message of all zeros, with variances of 9999"
+    )
     image_transport: str = setting(
         "raw", "raw or compressed images", choices=("raw", "compressed")
     )

@@ -39,6 +39,7 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self._settings = Parameters(self)
+        self.paused = False  # frames that come meanwhile are left out
         self._warned: dict[str, float] = {}
         self._synchroniser: Synchroniser[Any] | None = None
         self._worker: NewestWorker[tuple[Any, ...]] | None = None
@@ -159,6 +160,9 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
 
     def _on_input(self, topic: int, message: Any) -> None:
         if self._worker is None or self._synchroniser is None:
+            return
+        if self.paused:
+            self._synchroniser.dropped["paused"] += topic == 0
             return
         jumps, dropped = self._synchroniser.clock_jumps, self._synchroniser.dropped.copy()
         groups = self._synchroniser.add(topic, stamp_to_ns(message.header.stamp), message)

@@ -20,7 +20,9 @@ OUTPUT = QoSProfile(
 )
 
 KEYPOINTS, RIGHT_KEYPOINTS = "keypoints", "right/keypoints"
-ODOM, PATH, STATUS = "odom", "~/path", "~/status"
+ODOM, PATH, POSE, STATUS = "odom", "~/path", "~/pose", "~/status"
+RESET_ODOM, PAUSE_ODOM, RESUME_ODOM = "reset_odom", "pause_odom", "resume_odom"
+RESET, SET_POSE = "~/reset", "set_pose"
 
 
 @dataclass(frozen=True)

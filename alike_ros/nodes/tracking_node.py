@@ -10,6 +10,7 @@ from std_msgs.msg import Header
 
 from alike_ros.camera import Camera, StereoCamera
 from alike_ros.images import depth_from_message
+from alike_ros.nodes.commands import Commands
 from alike_ros.nodes.conversions import features_from_cloud
 from alike_ros.nodes.pipeline_node import PipelineNode, run
 from alike_ros.nodes.topics import INPUTS
@@ -22,6 +23,7 @@ class TrackingNode(PipelineNode):
     def __init__(self) -> None:
         super().__init__("tracking")
         self._tracking = Tracking(self)
+        self._commands = Commands(self, self._tracking)
 
     def set_up(self) -> None:
         """Starts at the origin."""

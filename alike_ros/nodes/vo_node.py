@@ -10,6 +10,7 @@ from std_msgs.msg import Header
 
 from alike_ros.camera import Camera, StereoCamera
 from alike_ros.images import depth_from_message
+from alike_ros.nodes.commands import Commands
 from alike_ros.nodes.extraction import Extraction
 from alike_ros.nodes.pipeline_node import PipelineNode, run
 from alike_ros.nodes.topics import INPUTS
@@ -23,6 +24,7 @@ class VoNode(PipelineNode):
         super().__init__("vo")
         self._extraction = Extraction(self)
         self._tracking = Tracking(self)
+        self._commands = Commands(self, self._tracking)
 
     def set_up(self) -> None:
         """Loads the network, starts at the origin."""
