@@ -143,12 +143,24 @@ class NodeConfig(Config):
     image_transport: str = setting(
         "raw", "raw or compressed images", choices=("raw", "compressed")
     )
+    image_qos: str = setting(
+        "best_effort",
+        "reliability that is asked for; best_effort matches every publisher",
+        choices=("best_effort", "reliable"),
+    )
     rectified_images: bool = setting(
         False, "the images are rectified: K and D do not apply, P does"
     )
     approx_sync: bool = setting(True, "pair images whose stamps differ a little")
     approx_sync_max_interval: float = setting(0.02, "largest difference of paired stamps, s", 0.0)
     sync_queue_size: int = setting(10, "messages that wait for a partner, per topic", 1, 1000)
+    always_process_most_recent_frame: bool = setting(
+        True, "leave frames out when they come too fast; else sync_queue_size of them wait"
+    )
+    max_update_rate: float = setting(0.0, "most frames per second; 0 is every frame", 0.0)
+    image_jitter_threshold_ms: float = setting(
+        0.0, "warn when stamps of neighbouring frames are further apart; 0 is never", 0.0
+    )
     path_length: int = setting(1000, "most poses of the published path", 0, 100_000)
 
 

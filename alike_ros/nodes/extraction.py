@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 
@@ -68,7 +69,14 @@ class Extraction:
                     f"but camera_info is for {one.width}x{one.height}"
                 )
             features.append(self._extractor(image))
-        return Extracted(features, (time.perf_counter() - start) * 1e3)
+        extract_ms = (time.perf_counter() - start) * 1e3
+        values = {
+            "network": self._extractor.description,
+            "num_features": len(features[0]),
+            "extract_ms": extract_ms,
+        }
+        self._node.health.report(DiagnosticStatus.OK, "extracting", values)
+        return Extracted(features, extract_ms)
 
     def publish(
         self, headers: list[Header], extracted: Extracted, camera: Camera | StereoCamera

@@ -19,8 +19,11 @@ from rclpy.parameter import Parameter
 from alike_ros.config import NodeConfig, describe, flatten, override
 from alike_ros.errors import ConfigError
 
-#: Groups whose settings take effect while the node runs; all others need a restart.
-LIVE = ("detector.", "matching.", "depth.", "tracking.", "keyframe.")
+#: Settings, and groups of them, that take effect while the node runs; all others need a restart.
+LIVE = (
+    *("detector.", "matching.", "depth.", "tracking.", "keyframe."),
+    *("publish_null_when_lost", "max_update_rate", "image_jitter_threshold_ms"),
+)
 
 
 class Parameters:

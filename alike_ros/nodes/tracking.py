@@ -203,14 +203,15 @@ class Tracking:
             "metric_scale": estimate.metric_scale,
             **measured,
             "track_ms": track_ms,
-            **self._node.dropped,
         }
+        level = _LEVELS.get(estimate.status, DiagnosticStatus.WARN)
+        self._node.health.report(level, estimate.status.value, values)
         self._status.publish(
             status_message(
-                _LEVELS.get(estimate.status, DiagnosticStatus.WARN),
+                level,
                 self._node.get_name(),
                 estimate.status.value,
-                values,
+                values | self._node.dropped,
             )
         )
 

@@ -65,10 +65,16 @@ class Robot:
         self.spin(lambda: False, 0.2)
 
     def show(self, frame: CameraFrame, image: Any = None) -> None:
-        message = image_message(header(frame.stamp_ns), frame.image if image is None else image)
         if frame.depth is not None:
-            self.depth.publish(image_message(header(frame.stamp_ns), frame.depth))
-        self.image.publish(message)
+            self.show_depth(frame)
+        self.show_image(frame, image)
+
+    def show_image(self, frame: CameraFrame, image: Any = None) -> None:
+        shown = frame.image if image is None else image
+        self.image.publish(image_message(header(frame.stamp_ns), shown))
+
+    def show_depth(self, frame: CameraFrame) -> None:
+        self.depth.publish(image_message(header(frame.stamp_ns), frame.depth))
 
     def call(self, kind: type, name: str) -> Any:
         client = self.talker.create_client(kind, name)
