@@ -30,5 +30,5 @@ class Pace:
         if stamp_ns < self._due_ns:
             return False
         period_ns = 1e9 / max_rate
-        self._due_ns = max(self._due_ns, stamp_ns - period_ns / 4) + period_ns
+        self._due_ns = max(self._due_ns, stamp_ns - period_ns / 2) + period_ns
         return True

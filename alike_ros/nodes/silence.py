@@ -35,7 +35,8 @@ def explain_silence(node: Node, subscription: Any, parameter: str) -> str:
     return (
         f"its publisher {_named(publishers)} matches this subscription ({ours}), but nothing "
         "arrives. Does the camera run? Fast DDS loses large best-effort images in its default "
-        "transports: set FASTDDS_BUILTIN_TRANSPORTS on both sides as the README says, or image_transport"
+        "transports: set FASTDDS_BUILTIN_TRANSPORTS on both sides as the README says, or "
+        "image_transport"
     )
 
 

@@ -158,7 +158,7 @@ def test_rate_and_jitter_are_set_while_running(
     frames = list(rendered("rgbd", 9))
     robot.calibrate()
     robot.track(frames[0])
-    set_ = [Parameter("max_update_rate", value=15.0)]
+    set_ = [Parameter("max_update_rate", value=10.0)]
     set_ += [Parameter("image_jitter_threshold_ms", value=50.0)]
     assert all(result.successful for result in robot.node.set_parameters(set_))
     for frame in frames[1:5]:

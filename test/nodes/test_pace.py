@@ -20,7 +20,7 @@ def test_rate_of_a_jittery_camera(rate: float, expected: int) -> None:
 
 def test_rate_after_a_pause_and_after_a_restart() -> None:
     pace = Pace()
-    assert [pace.admits(ms * 10**6, 1.0) for ms in (5000, 5700, 60000, 60700)] == [
+    assert [pace.admits(ms * 10**6, 1.0) for ms in (5000, 5400, 60000, 60400)] == [
         *(True, False, True, False)
     ]
     pace.restart()
