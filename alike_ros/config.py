@@ -143,6 +143,9 @@ class NodeConfig(Config):
     image_transport: str = setting(
         "raw", "raw or compressed images", choices=("raw", "compressed")
     )
+    depth_transport: str = setting(
+        "raw", "raw or compressed depth images", choices=("raw", "compressedDepth")
+    )
     image_qos: str = setting(
         "best_effort",
         "reliability that is asked for; best_effort matches every publisher",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -26,6 +27,14 @@ except ImportError:  # Humble
 PERIOD_S = 1.0
 
 
+class Expected(Enum):
+    """How often messages have to come so that nothing is wrong."""
+
+    ALWAYS = "always"
+    ONCE = "once"
+    NEVER = "never"
+
+
 @dataclass
 class _Input:
     """A subscription that is watched."""
@@ -33,7 +42,7 @@ class _Input:
     subscription: Any
     arrivals: Arrivals
     parameter: str  # that sets its QoS; empty where none does
-    once: bool  # one message is enough
+    expected: Expected
     mismatch: bool = False  # a publisher's QoS does not fit
     problem: str = ""
 
@@ -42,8 +51,10 @@ class _Input:
         """What is wrong, if anything is."""
         if self.mismatch:
             return "a publisher does not match"
-        satisfied = self.once and self.arrivals.count > 0
-        return f"no message for {SILENCE_S:g} s" if self.arrivals.silent and not satisfied else ""
+        missing = self.expected == Expected.ALWAYS or (
+            self.expected == Expected.ONCE and not self.arrivals.count
+        )
+        return f"no message for {SILENCE_S:g} s" if missing and self.arrivals.silent else ""
 
 
 class Health:
@@ -91,10 +102,10 @@ class Health:
         callback: Callable[[Any], None],
         qos: QoSProfile,
         parameter: str = "",
-        once: bool = False,
+        expected: Expected = Expected.ALWAYS,
     ) -> None:
         """A subscription whose arrivals are watched."""
-        item = _Input(None, Arrivals(time.monotonic()), parameter, once)
+        item = _Input(None, Arrivals(time.monotonic()), parameter, expected)
 
         def on_message(message: Any) -> None:
             item.arrivals.add(time.monotonic())

@@ -21,7 +21,7 @@ from alike_ros.config import NodeConfig
 from alike_ros.errors import AlikeError, DataError
 from alike_ros.nodes.calibration import Calibration
 from alike_ros.nodes.conversions import stamp_to_ns
-from alike_ros.nodes.health import Health
+from alike_ros.nodes.health import Expected, Health
 from alike_ros.nodes.pace import Pace
 from alike_ros.nodes.parameters import Parameters
 from alike_ros.nodes.synchroniser import Synchroniser
@@ -63,6 +63,9 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
     def inputs(self) -> list[tuple[type, str]]:
         """Types and topics of the messages that make a group; the first gives the stamp."""
         raise NotImplementedError
+
+    def subscribe_more(self) -> None:
+        """To what is not part of a group, by `health.subscribe`."""
 
     def process(self, messages: tuple[Any, ...], camera: Camera | StereoCamera) -> None:
         """One group, in the worker's thread. DataError: it is unusable."""
@@ -135,9 +138,10 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
                 self.health.subscribe(kind, topic, callback, image_qos, "image_qos")
         for index, topic in enumerate(infos):
             callback = partial(self._calibration.add, index)
-            self.health.subscribe(CameraInfo, topic, callback, INPUT, once=True)
-        self.health.start(self._counts)
+            self.health.subscribe(CameraInfo, topic, callback, INPUT, expected=Expected.ONCE)
         names = ", ".join(self.health.topics)
+        self.subscribe_more()
+        self.health.start(self._counts)
         self.get_logger().info(f"{config.mode}: waiting for messages on {names}")
         return result
 

@@ -23,6 +23,7 @@ OUTPUT = QoSProfile(
     depth=10, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE
 )
 
+MASK, TRACKS_IMAGE = "mask", "~/tracks_image"
 KEYPOINTS, RIGHT_KEYPOINTS = "keypoints", "right/keypoints"
 ODOM, PATH, POSE, STATUS = "odom", "~/path", "~/pose", "~/status"
 DIAGNOSTICS = "/diagnostics"  # one for all nodes of a robot

@@ -57,7 +57,9 @@ class Robot:
         return True
 
     def connect(self) -> None:
-        assert self.spin(lambda: self.image.get_subscription_count() > 0)
+        raw = self.node.config.image_transport == "raw"
+        publisher = self.image if raw else self.info
+        assert self.spin(lambda: publisher.get_subscription_count() > 0)
         self.spin(lambda: False, 0.2)
 
     def calibrate(self) -> None:
