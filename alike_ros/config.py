@@ -133,8 +133,23 @@ class NodeConfig(Config):
     frame_id: str = setting("base_link", "the robot's frame, child of the odometry frame")
     odom_frame_id: str = setting("odom", "frame in which the pose is reported")
     publish_tf: bool = setting(True, "broadcast odom -> base on /tf")
+    invert_tf: bool = setting(False, "broadcast base -> odom instead, for a base with a parent")
+    initial_pose: str = setting(
+        "", "of the base in odom: x y z roll pitch yaw, metres and radians; empty is the origin"
+    )
+    publish_null_when_lost: bool = setting(
+        False, "a frame without a pose gives a message of all zeros, with variances of 9999"
+    )
     image_transport: str = setting(
         "raw", "raw or compressed images", choices=("raw", "compressed")
+    )
+    depth_transport: str = setting(
+        "raw", "raw or compressed depth images", choices=("raw", "compressedDepth")
+    )
+    image_qos: str = setting(
+        "best_effort",
+        "reliability that is asked for; best_effort matches every publisher",
+        choices=("best_effort", "reliable"),
     )
     rectified_images: bool = setting(
         False, "the images are rectified: K and D do not apply, P does"
@@ -142,6 +157,13 @@ class NodeConfig(Config):
     approx_sync: bool = setting(True, "pair images whose stamps differ a little")
     approx_sync_max_interval: float = setting(0.02, "largest difference of paired stamps, s", 0.0)
     sync_queue_size: int = setting(10, "messages that wait for a partner, per topic", 1, 1000)
+    always_process_most_recent_frame: bool = setting(
+        True, "leave frames out when they come too fast; else sync_queue_size of them wait"
+    )
+    max_update_rate: float = setting(0.0, "most frames per second; 0 is every frame", 0.0)
+    image_jitter_threshold_ms: float = setting(
+        0.0, "warn when stamps of neighbouring frames are further apart; 0 is never", 0.0
+    )
     path_length: int = setting(1000, "most poses of the published path", 0, 100_000)
 
 

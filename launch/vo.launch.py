@@ -31,6 +31,8 @@ PARAMETERS = {
     "odom_frame": ("odom_frame_id", str),
     "publish_tf": ("publish_tf", bool),
     "rectified_images": ("rectified_images", bool),
+    "image_transport": ("image_transport", str),
+    "depth_transport": ("depth_transport", str),
 }
 
 #: Launch argument -> topic of the nodes, by mode.
@@ -63,6 +65,8 @@ ARGUMENTS = {
     "odom_frame": (FROM_FILE, "frame in which the pose is reported"),
     "publish_tf": (FROM_FILE, "broadcast odom -> base"),
     "rectified_images": (FROM_FILE, "the images are rectified"),
+    "image_transport": (FROM_FILE, "raw or compressed"),
+    "depth_transport": (FROM_FILE, "raw or compressedDepth"),
     "namespace": ("", "namespace of the nodes"),
     "rviz": ("false", "start rviz2"),
     "rviz_config": (str(SHARE / "rviz" / "vo.rviz"), "its configuration"),
@@ -144,9 +148,10 @@ def remappings(given: dict[str, str]) -> list[tuple[str, str]]:
     """Topics of the arguments that were given, with what image transports append to them."""
     pairs = [(topic, given[name]) for name, topic in TOPICS[given["mode"]].items() if given[name]]
     compressed = [
-        (f"{source}/compressed", f"{target}/compressed")
+        (f"{source}/{transport}", f"{target}/{transport}")
         for source, target in pairs
         if source.endswith("image")
+        for transport in ("compressed", "compressedDepth")
     ]
     return pairs + compressed
 

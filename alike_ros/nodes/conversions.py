@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
-from geometry_msgs.msg import PoseStamped, TransformStamped
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped, TransformStamped
 from nav_msgs.msg import Odometry
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from alike_ros.camera import Camera, StereoCamera
-from alike_ros.errors import DataError
+from alike_ros.errors import ConfigError, DataError
 from alike_ros.features import Features
 from alike_ros.geometry import (
     Array,
@@ -145,6 +145,38 @@ def odometry_message(
         linear.x, linear.y, linear.z, angular.x, angular.y, angular.z = map(float, twist)
     message.twist.covariance = _covariance(twist_covariance)
     return message
+
+
+def null_odometry(header: Header, child_frame_id: str) -> Odometry:
+    """No pose: all zero, also the quaternion, which no pose has; variances UNKNOWN_VARIANCE."""
+    message = Odometry(header=header, child_frame_id=child_frame_id)
+    message.pose.pose.orientation.w = 0.0
+    message.pose.covariance = message.twist.covariance = _covariance(None)
+    return message
+
+
+def pose_of_odometry(message: Odometry) -> PoseWithCovarianceStamped:
+    """The pose alone."""
+    return PoseWithCovarianceStamped(header=message.header, pose=message.pose)
+
+
+def base_covariance(odom_from_base: Array, covariance: NDArray[Any]) -> Array:
+    """A message's covariance (36,), in odom's axes -> (6, 6) in the base's axes."""
+    return pose_covariance(inverse(odom_from_base), np.reshape(covariance, (6, 6)))
+
+
+def pose_from_text(text: str) -> Array:
+    """Six numbers, x y z roll pitch yaw in metres and radians -> 4x4; empty is the identity."""
+    try:
+        numbers = np.array([float(word) for word in text.split()])
+    except ValueError:
+        numbers = np.zeros(1)
+    if not text.strip():
+        return np.eye(4)
+    if len(numbers) != 6 or not np.isfinite(numbers).all():
+        raise ConfigError(f"pose {text!r}: expected six numbers, x y z roll pitch yaw")
+    about_x, about_y, about_z = (rotation_exp(v) for v in np.diag(numbers[3:]))
+    return from_Rt(about_z @ about_y @ about_x, numbers[:3])
 
 
 def pose_covariance(odom_from_base: Array, covariance: Array) -> Array:

@@ -6,6 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
+from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 
@@ -14,21 +17,28 @@ from alike_ros.camera import Camera, StereoCamera
 from alike_ros.errors import DataError
 from alike_ros.features import Features
 from alike_ros.images import image_from_compressed, image_from_message
-from alike_ros.nodes.conversions import cloud_from_features
+from alike_ros.nodes.conversions import cloud_from_features, image_message
+from alike_ros.nodes.health import Expected
 from alike_ros.nodes.pipeline_node import PipelineNode
-from alike_ros.nodes.topics import INPUTS, NEWEST
+from alike_ros.nodes.topics import INPUT, INPUTS, MASK, NEWEST, TRACKS_IMAGE
+from alike_ros.nodes.tracks import Tracks
 
 
 @dataclass(frozen=True)
 class Extracted:
-    """Features of one image or of left and right, and how long they took."""
+    """Images, one or left and right, their features, and how long these took."""
 
+    images: list[NDArray[np.uint8]]
     features: list[Features]
     extract_ms: float
 
 
 class Extraction:
-    """Runs the network on image messages and publishes `keypoints` (and `right/keypoints`)."""
+    """Runs the network on image messages.
+
+    Publishes `keypoints` (and `right/keypoints`), and `~/tracks_image`. The newest `mask` counts
+    for all images that follow it; of a pair, for the left ones.
+    """
 
     def __init__(self, node: PipelineNode) -> None:
         self._node = node
@@ -36,6 +46,9 @@ class Extraction:
             node.create_lifecycle_publisher(PointCloud2, topic, NEWEST)
             for topic in INPUTS[node.config.mode].keypoints
         ]
+        self._picture = node.create_lifecycle_publisher(Image, TRACKS_IMAGE, NEWEST)
+        self._tracks = Tracks()
+        self._mask: NDArray[np.uint8] | None = None
         self._extractor: Any = None
 
     def load(self) -> None:
@@ -54,12 +67,17 @@ class Extraction:
             return [(CompressedImage, f"{topic}/compressed") for topic in images]
         return [(Image, topic) for topic in images]
 
+    def subscribe_mask(self) -> None:
+        """Forgets the mask that there was, and waits for another."""
+        self._mask = None
+        self._node.health.subscribe(Image, MASK, self._on_mask, INPUT, expected=Expected.NEVER)
+
     def extract(self, messages: list[Any], camera: Camera | StereoCamera) -> Extracted:
         """Features of each image. Raises DataError for unusable images."""
         compressed = self._node.config.image_transport == "compressed"
         decode = image_from_compressed if compressed else image_from_message
         self._extractor.detector = self._node.config.detector  # may be set while running
-        features, start = [], time.perf_counter()
+        images, features, start = [], [], time.perf_counter()
         for message, one in zip(messages, _cameras(camera), strict=True):
             image = decode(message)
             if image.shape[:2] != (one.height, one.width):
@@ -67,8 +85,17 @@ class Extraction:
                     f"the image is {image.shape[1]}x{image.shape[0]}, "
                     f"but camera_info is for {one.width}x{one.height}"
                 )
+            images.append(image)
             features.append(self._extractor(image))
-        return Extracted(features, (time.perf_counter() - start) * 1e3)
+        features[0] = self._unmasked(features[0], images[0])
+        extract_ms = (time.perf_counter() - start) * 1e3
+        values = {
+            "network": self._extractor.description,
+            "num_features": len(features[0]),
+            "extract_ms": extract_ms,
+        }
+        self._node.health.report(DiagnosticStatus.OK, "extracting", values)
+        return Extracted(images, features, extract_ms)
 
     def publish(
         self, headers: list[Header], extracted: Extracted, camera: Camera | StereoCamera
@@ -80,6 +107,40 @@ class Extraction:
             if publisher.get_subscription_count():
                 bearings = one.bearings(features.keypoints)
                 publisher.publish(cloud_from_features(header, features, bearings))
+        if not self._picture.get_subscription_count():
+            self._tracks.forget()
+            return
+        floor = self._node.config.matching.min_similarity
+        picture = self._tracks.draw(extracted.images[0], extracted.features[0], floor)
+        self._picture.publish(image_message(headers[0], picture))
+
+    def _on_mask(self, message: Image) -> None:
+        try:
+            mask = image_from_message(message)
+        except DataError as error:
+            self._node.warn(MASK, f"{MASK} is ignored: {error}")
+            return
+        if mask.ndim == 2:
+            self._mask = mask
+        else:
+            self._node.warn(MASK, f"{MASK} is ignored: it is {message.encoding}, expected mono8")
+
+    def _unmasked(self, features: Features, image: NDArray[np.uint8]) -> Features:
+        """The features where the mask is not 0."""
+        mask = self._mask
+        if mask is None:
+            return features
+        if mask.shape != image.shape[:2]:
+            raise DataError(
+                f"the mask is {mask.shape[1]}x{mask.shape[0]}, "
+                f"but the image is {image.shape[1]}x{image.shape[0]}"
+            )
+        last = np.array([mask.shape[1] - 1, mask.shape[0] - 1])
+        x, y = np.clip(np.rint(features.keypoints).astype(int), 0, last).T
+        kept = mask[y, x] > 0
+        return Features(
+            features.keypoints[kept], features.scores[kept], features.descriptors[kept]
+        )
 
 
 def _cameras(camera: Camera | StereoCamera) -> list[Camera]:

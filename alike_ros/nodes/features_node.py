@@ -29,6 +29,10 @@ class FeaturesNode(PipelineNode):
         """Images."""
         return self._extraction.inputs()
 
+    def subscribe_more(self) -> None:
+        """The mask."""
+        self._extraction.subscribe_mask()
+
     def process(self, messages: tuple[Any, ...], camera: Camera | StereoCamera) -> None:
         """Extracts and publishes."""
         extracted = self._extraction.extract(list(messages), camera)

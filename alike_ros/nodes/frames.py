@@ -8,7 +8,7 @@ from rclpy.time import Time
 from std_msgs.msg import Header
 
 from alike_ros.config import NodeConfig
-from alike_ros.geometry import Array
+from alike_ros.geometry import Array, inverse
 from alike_ros.nodes.conversions import pose_from_message, transform_message
 
 try:
@@ -26,6 +26,7 @@ class Frames:
     def __init__(self, node: Node, config: NodeConfig) -> None:
         self.problem = ""
         self._frame_id = config.frame_id
+        self._inverted = config.invert_tf
         self._known: dict[str, Array] = {}  # by the camera's frame
         self._buffer = self._listener = self._broadcaster = None
         if tf2_ros is None:
@@ -56,10 +57,14 @@ class Frames:
 
     def broadcast(self, header: Header, child_frame_id: str, odom_from_base: Array) -> None:
         """Sends odom -> base, where tf2_ros is installed and publish_tf is set."""
-        if self._broadcaster is not None:
-            self._broadcaster.sendTransform(
-                transform_message(header, child_frame_id, odom_from_base)
-            )
+        if self._broadcaster is None:
+            return
+        if self._inverted:
+            parent = Header(stamp=header.stamp, frame_id=child_frame_id)
+            message = transform_message(parent, header.frame_id, inverse(odom_from_base))
+        else:
+            message = transform_message(header, child_frame_id, odom_from_base)
+        self._broadcaster.sendTransform(message)
 
     def close(self) -> None:
         """Ends the subscriptions to /tf."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import Field
+from difflib import get_close_matches
 from typing import Any
 
 from rcl_interfaces.msg import (
@@ -19,8 +20,11 @@ from rclpy.parameter import Parameter
 from alike_ros.config import NodeConfig, describe, flatten, override
 from alike_ros.errors import ConfigError
 
-#: Groups whose settings take effect while the node runs; all others need a restart.
-LIVE = ("detector.", "matching.", "depth.", "tracking.", "keyframe.")
+#: Settings, and groups of them, that take effect while the node runs; all others need a restart.
+LIVE = (
+    *("detector.", "matching.", "depth.", "tracking.", "keyframe."),
+    *("publish_null_when_lost", "max_update_rate", "image_jitter_threshold_ms"),
+)
 
 
 class Parameters:
@@ -36,6 +40,8 @@ class Parameters:
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
             raise ConfigError(str(error)) from error
         self.config = override(NodeConfig(), {item.name: item.value for item in declared})
+        for sentence in unknown(node):
+            node.get_logger().warning(sentence)
         node.add_on_set_parameters_callback(self._on_set)
 
     def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
@@ -46,6 +52,24 @@ class Parameters:
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
+
+
+def unknown(node: Node) -> list[str]:
+    """A sentence on each parameter that was given but that the node does not have.
+
+    They may be meant for other nodes (`/**`), so they stop nothing.
+    """
+    # rclpy shows them to nobody: a misspelt name would be ignored without a word
+    given = [name for name in node._parameter_overrides if not node.has_parameter(name)]
+    known = list(flatten(NodeConfig()))
+    sentences = []
+    for name in sorted(name for name in given if not name.startswith("qos_overrides.")):
+        near = get_close_matches(name, known, n=1)
+        sentences.append(
+            f"parameter {name!r} is unknown and has no effect"
+            + (f": is {near[0]!r} meant?" if near else "")
+        )
+    return sentences
 
 
 def descriptor(name: str, field: Field[Any]) -> ParameterDescriptor:

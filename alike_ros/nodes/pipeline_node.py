@@ -9,10 +9,11 @@ from functools import partial
 from typing import Any
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, PointCloud2
 from std_msgs.msg import Header
 
 from alike_ros.camera import Camera, StereoCamera
@@ -20,9 +21,11 @@ from alike_ros.config import NodeConfig
 from alike_ros.errors import AlikeError, DataError
 from alike_ros.nodes.calibration import Calibration
 from alike_ros.nodes.conversions import stamp_to_ns
+from alike_ros.nodes.health import Expected, Health
+from alike_ros.nodes.pace import Pace
 from alike_ros.nodes.parameters import Parameters
 from alike_ros.nodes.synchroniser import Synchroniser
-from alike_ros.nodes.topics import INPUT, INPUTS
+from alike_ros.nodes.topics import INPUT, INPUTS, RELIABLE_INPUT
 from alike_ros.nodes.worker import NewestWorker
 
 #: Seconds between two warnings of one kind.
@@ -39,6 +42,9 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self._settings = Parameters(self)
+        self.health = Health(self)
+        self._unusable = 0
+        self.paused = False  # frames that come meanwhile are left out
         self._warned: dict[str, float] = {}
         self._synchroniser: Synchroniser[Any] | None = None
         self._worker: NewestWorker[tuple[Any, ...]] | None = None
@@ -58,6 +64,9 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
         """Types and topics of the messages that make a group; the first gives the stamp."""
         raise NotImplementedError
 
+    def subscribe_more(self) -> None:
+        """To what is not part of a group, by `health.subscribe`."""
+
     def process(self, messages: tuple[Any, ...], camera: Camera | StereoCamera) -> None:
         """One group, in the worker's thread. DataError: it is unusable."""
         raise NotImplementedError
@@ -67,13 +76,16 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
 
     def unusable(self, header: Header, reason: str) -> None:
         """Says that the group of this stamp brings no result. In the worker's thread."""
+        self._unusable += 1
+        self.health.report(DiagnosticStatus.WARN, reason, {})
         self.warn("unusable", f"frame left out: {reason}")
 
     @property
     def dropped(self) -> dict[str, int]:
         """Messages left out since activation, by reason."""
         counts = dict(self._synchroniser.dropped) if self._synchroniser else {}
-        return counts | {"overtaken": self._worker.dropped if self._worker else 0}
+        overtaken = self._worker.dropped if self._worker else 0
+        return counts | {"overtaken": overtaken, "unusable": self._unusable}
 
     def warn(self, kind: str, text: str) -> None:
         """A warning, at most one of its kind every WARN_EVERY seconds."""
@@ -109,21 +121,27 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
         self._synchroniser = Synchroniser(
             len(inputs), round(interval * 1e9), config.sync_queue_size
         )
-        self._worker = NewestWorker(self._process)
+        waiting = 1 if config.always_process_most_recent_frame else config.sync_queue_size
+        self._worker = NewestWorker(self._process, waiting)
+        self._pace = Pace()
+        self._unusable = 0
         infos = INPUTS[config.mode].camera_infos
         self._calibration = Calibration(
             [self.resolve_topic_name(topic) for topic in infos], config.rectified_images
         )
-        self._inputs = [
-            self.create_subscription(kind, topic, partial(self._on_input, index), INPUT)
-            for index, (kind, topic) in enumerate(inputs)
-        ] + [
-            self.create_subscription(
-                CameraInfo, topic, partial(self._calibration.add, index), INPUT
-            )
-            for index, topic in enumerate(infos)
-        ]
-        names = ", ".join(item.topic_name for item in self._inputs)
+        image_qos = RELIABLE_INPUT if config.image_qos == "reliable" else INPUT
+        for index, (kind, topic) in enumerate(inputs):
+            callback = partial(self._on_input, index)
+            if kind is PointCloud2:  # from features_node, which offers best effort
+                self.health.subscribe(kind, topic, callback, INPUT)
+            else:
+                self.health.subscribe(kind, topic, callback, image_qos, "image_qos")
+        for index, topic in enumerate(infos):
+            callback = partial(self._calibration.add, index)
+            self.health.subscribe(CameraInfo, topic, callback, INPUT, expected=Expected.ONCE)
+        names = ", ".join(self.health.topics)
+        self.subscribe_more()
+        self.health.start(self._counts)
         self.get_logger().info(f"{config.mode}: waiting for messages on {names}")
         return result
 
@@ -152,23 +170,59 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
     def _halt(self) -> None:
         if self._worker is None:
             return
-        for subscription in self._inputs:
-            self.destroy_subscription(subscription)
+        self.health.stop()
         self._worker.close()
         self._worker = self._synchroniser = None
 
     def _on_input(self, topic: int, message: Any) -> None:
         if self._worker is None or self._synchroniser is None:
             return
+        if self.paused:
+            self._synchroniser.dropped["paused"] += topic == 0
+            return
         jumps, dropped = self._synchroniser.clock_jumps, self._synchroniser.dropped.copy()
         groups = self._synchroniser.add(topic, stamp_to_ns(message.header.stamp), message)
         if self._synchroniser.clock_jumps > jumps:
             self.warn("clock", "stamps went back: a new map starts at the last pose")
+            self._pace.restart()
             self.restart()
         for reason in self._synchroniser.dropped - dropped:
-            self.warn(reason, f"{reason} message on {self._inputs[topic].topic_name} left out")
+            self.warn(reason, self._why_left_out(reason, topic))
         for group in groups:
-            self._worker.put(group)
+            if self._admits(stamp_to_ns(group[0].header.stamp)):
+                self._worker.put(group)
+            else:
+                self._synchroniser.dropped["throttled"] += 1
+
+    def _why_left_out(self, reason: str, topic: int) -> str:
+        """A message that came on this topic, or that waited for it."""
+        assert self._synchroniser is not None
+        names, apart_ns = self.health.topics, self._synchroniser.apart_ns
+        if reason != "unpaired":
+            return f"{reason} message on {names[topic]} left out"
+        partners = " and ".join(names[1 : len(self.inputs())])
+        if apart_ns is None:
+            return f"messages on {names[0]} find no partner: nothing comes on {partners}"
+        return (
+            f"a message on {names[0]} is {apart_ns * 1e-9:.3f} s from the nearest on {partners}: "
+            f"synchronise the cameras, or raise approx_sync_max_interval "
+            f"({self.config.approx_sync_max_interval:g} s)"
+        )
+
+    def _admits(self, stamp_ns: int) -> bool:
+        """Whether a frame is due; a gap before it is told."""
+        gap_ms, threshold_ms = self._pace.gap_ms(stamp_ns), self.config.image_jitter_threshold_ms
+        if threshold_ms and gap_ms > threshold_ms:
+            self.warn(
+                "jitter",
+                f"stamps are {gap_ms:.1f} ms apart, image_jitter_threshold_ms is {threshold_ms:g}",
+            )
+        return self._pace.admits(stamp_ns, self.config.max_update_rate)
+
+    def _counts(self) -> dict[str, object]:
+        """For /diagnostics."""
+        offset_ns = self._synchroniser.offset_ns if self._synchroniser else 0
+        return {"sync_offset_ms": offset_ns * 1e-6, "is_paused": self.paused, **self.dropped}
 
     def _process(self, messages: tuple[Any, ...]) -> None:
         camera = self._calibration.camera
@@ -176,6 +230,7 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
             if camera is None:
                 raise DataError(self._calibration.problem)
             self.process(messages, camera)
+            self.health.done(stamp_to_ns(messages[0].header.stamp))
         except DataError as error:
             self.unusable(messages[0].header, str(error))
         except Exception as error:  # a fault of ours: one frame is lost, the robot drives on

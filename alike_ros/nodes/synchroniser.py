@@ -24,6 +24,8 @@ class Synchroniser(Generic[T]):
         self.max_interval_ns = max_interval_ns
         self.dropped: Counter[str] = Counter()
         self.clock_jumps = 0
+        self.offset_ns = 0  # between the stamps of the last group, at most
+        self.apart_ns: int | None = None  # of the last unpaired message and its nearest
         self._size = queue_size
         self._waiting: list[deque[tuple[int, T]]] = [deque() for _ in range(topics)]
         self._newest = [-1] * topics
@@ -60,18 +62,26 @@ class Synchroniser(Generic[T]):
         while first:
             stamp, message = first[0]
             partners = [self._partner(topic + 1, stamp) for topic in range(len(others))]
-            if any(index == -1 for index in partners):  # one cannot have a partner any more
+            if -1 in partners:  # it cannot have a partner any more
                 self.dropped["unpaired"] += 1
+                self.apart_ns = self._distance(partners.index(-1) + 1, stamp)
             elif None in partners:
                 break
             else:
                 found = [q[i][1] for q, i in zip(others, partners, strict=True) if i is not None]
                 groups.append((message, *found))
+                chosen = [q[i][0] for q, i in zip(others, partners, strict=True) if i is not None]
+                self.offset_ns = max((abs(other - stamp) for other in chosen), default=0)
                 for queue, index in zip(others, partners, strict=True):
                     for _ in range((index or 0) + 1):
                         queue.popleft()
             first.popleft()
         return groups
+
+    def _distance(self, topic: int, stamp: int) -> int:
+        """From a stamp to the nearest that is known of a topic."""
+        stamps = [self._newest[topic], *(other for other, _ in self._waiting[topic])]
+        return min(abs(other - stamp) for other in stamps)
 
     def _partner(self, topic: int, stamp: int) -> int | None:
         """Index in the topic's queue; None while it may still come, -1 when it cannot."""

@@ -10,6 +10,10 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 INPUT = QoSProfile(
     depth=5, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT
 )
+#: As INPUT, for those who would rather wait for a message than miss it; reliable publishers only.
+RELIABLE_INPUT = QoSProfile(
+    depth=5, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE
+)
 #: Large outputs of which only the newest counts.
 NEWEST = QoSProfile(
     depth=1, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT
@@ -19,8 +23,12 @@ OUTPUT = QoSProfile(
     depth=10, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE
 )
 
+MASK, TRACKS_IMAGE = "mask", "~/tracks_image"
 KEYPOINTS, RIGHT_KEYPOINTS = "keypoints", "right/keypoints"
-ODOM, PATH, STATUS = "odom", "~/path", "~/status"
+ODOM, PATH, POSE, STATUS = "odom", "~/path", "~/pose", "~/status"
+DIAGNOSTICS = "/diagnostics"  # one for all nodes of a robot
+RESET_ODOM, PAUSE_ODOM, RESUME_ODOM = "reset_odom", "pause_odom", "resume_odom"
+RESET, SET_POSE = "~/reset", "set_pose"
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry, Path
 from numpy.typing import NDArray
 from std_msgs.msg import Header
@@ -17,10 +18,14 @@ from alike_ros.camera import Camera, StereoCamera
 from alike_ros.errors import DataError
 from alike_ros.features import Features
 from alike_ros.geometry import Array, inverse
+from alike_ros.nodes.anchor import Anchor
 from alike_ros.nodes.conversions import (
     move_covariance,
+    null_odometry,
     odometry_message,
     pose_covariance,
+    pose_from_text,
+    pose_of_odometry,
     stamp_to_ns,
     stamped_pose,
     status_message,
@@ -28,7 +33,7 @@ from alike_ros.nodes.conversions import (
 )
 from alike_ros.nodes.frames import Frames
 from alike_ros.nodes.pipeline_node import PipelineNode
-from alike_ros.nodes.topics import ODOM, OUTPUT, PATH, STATUS
+from alike_ros.nodes.topics import ODOM, OUTPUT, PATH, POSE, STATUS
 from alike_ros.odometry import VisualOdometry
 from alike_ros.odometry.estimate import Estimate, Status
 
@@ -49,30 +54,31 @@ class _Pose:
 
 
 class Tracking:
-    """Tracks features and publishes `odom`, /tf, `~/path` and `~/status`.
+    """Tracks features and publishes `odom`, /tf, `~/pose`, `~/path` and `~/status`.
 
-    The pose continues where it was when a new map starts: odom -> base never jumps.
+    The pose continues where it was when a new map starts. What others ask for, from any thread,
+    waits for the next frame, so that the odometry is touched by the worker's thread alone.
     """
 
     def __init__(self, node: PipelineNode) -> None:
         self._node = node
         self._odom = node.create_lifecycle_publisher(Odometry, ODOM, OUTPUT)
+        self._pose = node.create_lifecycle_publisher(PoseWithCovarianceStamped, POSE, OUTPUT)
         self._path = node.create_lifecycle_publisher(Path, PATH, OUTPUT)
         self._status = node.create_lifecycle_publisher(DiagnosticStatus, STATUS, OUTPUT)
         self._frames: Frames | None = None
         self._camera: Camera | StereoCamera | None = None
-        self._restarted = False
+        self._last: _Pose | None = None  # None after frames without a pose
+        self._requests: deque[Callable[[], None]] = deque()
 
     def load(self) -> None:
-        """Starts at the origin of odom."""
+        """Starts at `initial_pose`. Raises ConfigError."""
         config = self._node.config
         self._frames = Frames(self._node, config)
         if config.publish_tf and not self._frames.broadcasts:
             self._node.get_logger().info("tf2_ros is not installed: /tf is not published")
-        self._camera = None
-        self._origin = np.eye(4)  # of the map, in odom
-        self._last: _Pose | None = None  # None after frames without a pose
-        self._poses: deque[PoseStamped] = deque(maxlen=config.path_length)
+        self._requests.clear()
+        self._start_over()
 
     def unload(self) -> None:
         """Forgets the map."""
@@ -81,8 +87,16 @@ class Tracking:
         self._frames = self._camera = None
 
     def restart(self) -> None:
-        """A new map from the next frame on; may be called from any thread."""
-        self._restarted = True
+        """A new map from the next frame on, at the last pose."""
+        self._requests.append(self._forget_map)
+
+    def reset(self) -> None:
+        """A new map from the next frame on, at `initial_pose`."""
+        self._requests.append(self._start_over)
+
+    def set_pose(self, odom_from_base: Array, covariance: Array) -> None:
+        """The base is there; covariance (6, 6) in its axes. The map is kept."""
+        self._requests.append(lambda: self._move(odom_from_base, covariance))
 
     def track(
         self,
@@ -119,40 +133,58 @@ class Tracking:
         )
 
     def _odometry_for(self, camera: Camera | StereoCamera) -> VisualOdometry:
-        """A new one for a new camera or a clock set back."""
-        if self._camera is not camera or self._restarted:
-            self._camera, self._restarted = camera, False
+        """A new one for a new camera or after a restart."""
+        while self._requests:
+            self._requests.popleft()()
+        if self._camera is not camera:
+            self._forget_map()
             self._odometry = VisualOdometry(camera, self._node.config)
-            if self._last is not None:
-                self._origin, self._last = self._last.odom_from_base, None
+            self._camera = camera
         self._odometry.config = self._node.config  # may be set while running
         return self._odometry
 
+    def _forget_map(self) -> None:
+        self._camera, self._last = None, None
+        self._anchor.new_map()
+
+    def _start_over(self) -> None:
+        config = self._node.config
+        self._camera = None
+        self._last = None
+        self._anchor = Anchor(pose_from_text(config.initial_pose))
+        self._poses: deque[PoseStamped] = deque(maxlen=config.path_length)
+
+    def _move(self, odom_from_base: Array, covariance: Array) -> None:
+        self._anchor.set_pose(odom_from_base, covariance)
+        if self._last is not None:  # this is no motion: the twist does not show it
+            self._last = replace(self._last, odom_from_base=odom_from_base)
+
     def _publish_pose(self, header: Header, estimate: Estimate, base_from_cam: Array) -> None:
         assert self._frames is not None
-        if estimate.world_from_cam is None:
-            self._last = None
-            return
-        odom_from_base = (
-            self._origin @ base_from_cam @ estimate.world_from_cam @ inverse(base_from_cam)
-        )
-        covariance = (
-            None
-            if estimate.covariance is None
-            else move_covariance(base_from_cam, estimate.covariance)
-        )
-        pose = _Pose(estimate.stamp_ns, odom_from_base, covariance)
         child = self._frames.child_frame(header.frame_id)
         header = Header(stamp=header.stamp, frame_id=self._node.config.odom_frame_id)
-        self._odom.publish(
-            odometry_message(
-                header,
-                child,
-                odom_from_base,
-                None if covariance is None else pose_covariance(odom_from_base, covariance),
-                *_twist(self._last, pose),
-            )
+        if estimate.world_from_cam is None:
+            self._last = None
+            if self._node.config.publish_null_when_lost:
+                self._odom.publish(null_odometry(header, child))
+            return
+        odom_from_base, covariance = self._anchor.locate(
+            base_from_cam @ estimate.world_from_cam @ inverse(base_from_cam),
+            None
+            if estimate.covariance is None
+            else move_covariance(base_from_cam, estimate.covariance),
         )
+        pose = _Pose(estimate.stamp_ns, odom_from_base, covariance)
+        message = odometry_message(
+            header,
+            child,
+            odom_from_base,
+            None if covariance is None else pose_covariance(odom_from_base, covariance),
+            *_twist(self._last, pose),
+        )
+        self._odom.publish(message)
+        if self._pose.get_subscription_count():
+            self._pose.publish(pose_of_odometry(message))
         self._frames.broadcast(header, child, odom_from_base)
         self._last = pose
         self._poses.append(stamped_pose(header, odom_from_base))
@@ -171,11 +203,15 @@ class Tracking:
             "metric_scale": estimate.metric_scale,
             **measured,
             "track_ms": track_ms,
-            **self._node.dropped,
         }
+        level = _LEVELS.get(estimate.status, DiagnosticStatus.WARN)
+        self._node.health.report(level, estimate.status.value, values)
         self._status.publish(
             status_message(
-                _LEVELS[estimate.status], self._node.get_name(), estimate.status.value, values
+                level,
+                self._node.get_name(),
+                estimate.status.value,
+                values | self._node.dropped,
             )
         )
 

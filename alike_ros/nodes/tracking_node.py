@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
 from alike_ros.camera import Camera, StereoCamera
-from alike_ros.images import depth_from_message
+from alike_ros.nodes.commands import Commands
 from alike_ros.nodes.conversions import features_from_cloud
+from alike_ros.nodes.depth import depth_from, depth_inputs
 from alike_ros.nodes.pipeline_node import PipelineNode, run
 from alike_ros.nodes.topics import INPUTS
 from alike_ros.nodes.tracking import Tracking
@@ -22,6 +23,7 @@ class TrackingNode(PipelineNode):
     def __init__(self) -> None:
         super().__init__("tracking")
         self._tracking = Tracking(self)
+        self._commands = Commands(self, self._tracking)
 
     def set_up(self) -> None:
         """Starts at the origin."""
@@ -35,12 +37,12 @@ class TrackingNode(PipelineNode):
         """Keypoints of one image or of left and right; depth."""
         topics = INPUTS[self.config.mode]
         clouds: list[tuple[type, str]] = [(PointCloud2, topic) for topic in topics.keypoints]
-        return clouds + ([(Image, topics.depth)] if topics.depth else [])
+        return clouds + depth_inputs(self.config)
 
     def process(self, messages: tuple[Any, ...], camera: Camera | StereoCamera) -> None:
         """Tracks and publishes."""
         cloud, *others = messages
-        depth = depth_from_message(others[0]) if self.config.mode == "rgbd" else None
+        depth = depth_from(others[0]) if self.config.mode == "rgbd" else None
         right = features_from_cloud(others[0]) if self.config.mode == "stereo" else None
         self._tracking.track(cloud.header, camera, features_from_cloud(cloud), depth, right)
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from alike_ros.camera import Camera, StereoCamera
-from alike_ros.images import depth_from_message
+from alike_ros.nodes.commands import Commands
+from alike_ros.nodes.depth import depth_from, depth_inputs
 from alike_ros.nodes.extraction import Extraction
 from alike_ros.nodes.pipeline_node import PipelineNode, run
-from alike_ros.nodes.topics import INPUTS
 from alike_ros.nodes.tracking import Tracking
 
 
@@ -23,6 +22,7 @@ class VoNode(PipelineNode):
         super().__init__("vo")
         self._extraction = Extraction(self)
         self._tracking = Tracking(self)
+        self._commands = Commands(self, self._tracking)
 
     def set_up(self) -> None:
         """Loads the network, starts at the origin."""
@@ -36,14 +36,17 @@ class VoNode(PipelineNode):
 
     def inputs(self) -> list[tuple[type, str]]:
         """Images; depth."""
-        depth = INPUTS[self.config.mode].depth
-        return self._extraction.inputs() + ([(Image, depth)] if depth else [])
+        return self._extraction.inputs() + depth_inputs(self.config)
+
+    def subscribe_more(self) -> None:
+        """The mask."""
+        self._extraction.subscribe_mask()
 
     def process(self, messages: tuple[Any, ...], camera: Camera | StereoCamera) -> None:
         """Extracts, tracks and publishes."""
         images, depth = list(messages), None
         if self.config.mode == "rgbd":
-            depth = depth_from_message(images.pop())
+            depth = depth_from(images.pop())
         extracted = self._extraction.extract(images, camera)
         features, *right = extracted.features
         self._tracking.track(

@@ -1,8 +1,9 @@
-"""One thread that works on the newest item. No ROS here."""
+"""One thread that works on the newest items. No ROS here."""
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -10,25 +11,26 @@ T = TypeVar("T")
 
 
 class NewestWorker(Generic[T]):
-    """Hands the newest item to `work`, in a thread of its own.
+    """Hands items to `work`, in a thread of its own.
 
-    An item that is replaced before its turn is dropped and counted. `work` must not raise.
+    The newest `waiting` items wait for their turn; older ones are dropped and counted. `work` must
+    not raise.
     """
 
-    def __init__(self, work: Callable[[T], None]) -> None:
+    def __init__(self, work: Callable[[T], None], waiting: int = 1) -> None:
         self.dropped = 0
         self._work = work
-        self._item: list[T] = []  # none or one
+        self._items: deque[T] = deque(maxlen=waiting)
         self._closed = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="newest-worker", daemon=True)
         self._thread.start()
 
     def put(self, item: T) -> None:
-        """Replaces the item that waits, if any."""
+        """Takes the place of the oldest item that waits, if there is no other."""
         with self._changed:
-            self.dropped += len(self._item)
-            self._item = [item]
+            self.dropped += len(self._items) == self._items.maxlen
+            self._items.append(item)
             self._changed.notify()
 
     def close(self) -> None:
@@ -41,8 +43,8 @@ class NewestWorker(Generic[T]):
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._item or self._closed)
+                self._changed.wait_for(lambda: self._items or self._closed)
                 if self._closed:
                     return
-                item = self._item.pop()
+                item = self._items.popleft()
             self._work(item)

@@ -38,6 +38,36 @@ def ros(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     rclpy.try_shutdown()
 
 
+@pytest.fixture
+def make_robot(ros: Any, config: Config) -> Iterator[Any]:
+    """Starts a vo_node with these parameters, in rgbd mode unless they say another."""
+    from robot import Robot
+    from ros_helpers import rendered
+
+    from alike_ros.nodes.vo_node import VoNode
+
+    robots = []
+
+    def make(**parameters: object) -> Robot:
+        mode = parameters.setdefault("mode", "rgbd")
+        ros(**{"model": config.model or "''", "frame_id": "''", "num_threads": 1} | parameters)
+        node = VoNode()
+        assert node.start()
+        robots.append(Robot(node, mode, rendered(mode, 1).camera))
+        robots[-1].connect()
+        return robots[-1]
+
+    yield make
+    for robot in robots:
+        robot.close()
+
+
+@pytest.fixture
+def robot(make_robot: Any) -> Any:
+    """A started vo_node in rgbd mode, whose camera is not calibrated yet."""
+    return make_robot()
+
+
 @pytest.fixture(scope="session")
 def config() -> Config:
     """Settings with the default model."""

@@ -13,7 +13,7 @@ pytest.importorskip("rclpy", reason="no ROS 2 here (rclpy)")
 from std_msgs.msg import Header
 
 from alike_ros.config import NodeConfig
-from alike_ros.geometry import from_Rt, rotation_exp
+from alike_ros.geometry import from_Rt, inverse, rotation_exp
 from alike_ros.nodes import frames
 from alike_ros.nodes.conversions import pose_from_message, transform_message
 from alike_ros.nodes.frames import Frames
@@ -92,6 +92,11 @@ def test_broadcast(tf: Tf) -> None:
     frame.broadcast(Header(frame_id="odom"), "base_link", BASE_FROM_CAM)
     assert (tf.sent[0].header.frame_id, tf.sent[0].child_frame_id) == ("odom", "base_link")
     assert np.allclose(pose_from_message(tf.sent[0].transform), BASE_FROM_CAM)
+    inverted = Frames(NODE, NodeConfig(invert_tf=True))
+    inverted.broadcast(Header(frame_id="odom"), "base_link", BASE_FROM_CAM)
+    message = tf.sent.pop()
+    assert (message.header.frame_id, message.child_frame_id) == ("base_link", "odom")
+    assert np.allclose(pose_from_message(message.transform), inverse(BASE_FROM_CAM))
     quiet = Frames(NODE, NodeConfig(publish_tf=False))
     quiet.broadcast(Header(frame_id="odom"), "base_link", BASE_FROM_CAM)
     assert len(tf.sent) == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +11,20 @@ import pytest
 
 pytest.importorskip("rclpy", reason="no ROS 2 here (rclpy)")
 
-import rclpy
-from diagnostic_msgs.msg import DiagnosticStatus
-from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as PathMessage
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from robot import Robot, header
 from ros_helpers import rendered
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
-from std_msgs.msg import Header
+from sensor_msgs.msg import PointCloud2
 
 from alike_ros.backends import load_extractor
-from alike_ros.camera import Camera
 from alike_ros.config import Config
 from alike_ros.data import CameraFrame
 from alike_ros.nodes.conversions import (
-    camera_info_messages,
     features_from_cloud,
     image_message,
-    stamp_from_ns,
     stamp_to_ns,
-    values_of_status,
 )
 from alike_ros.nodes.features_node import FeaturesNode
 from alike_ros.nodes.topics import INPUT, OUTPUT
@@ -42,75 +33,6 @@ from alike_ros.nodes.vo_node import VoNode
 
 pytestmark = pytest.mark.ros
 SUCCESS = TransitionCallbackReturn.SUCCESS
-
-
-class Robot:
-    """A node under test and one that talks to it, turned by hand."""
-
-    def __init__(self, node: Any, mode: str, camera: Camera) -> None:
-        self.node, self.mode, self.camera = node, mode, camera
-        self.talker = rclpy.create_node("talker")
-        self.executor = SingleThreadedExecutor()
-        self.executor.add_node(node)
-        self.executor.add_node(self.talker)
-        self.received: dict[str, list[Any]] = {}
-        prefix = "rgb/" if mode == "rgbd" else ""
-        self.image = self.talker.create_publisher(Image, f"{prefix}image", OUTPUT)
-        self.info = self.talker.create_publisher(CameraInfo, f"{prefix}camera_info", OUTPUT)
-        self.depth = self.talker.create_publisher(Image, "depth/image", OUTPUT)
-        self.listen(DiagnosticStatus, f"{node.get_name()}/status", OUTPUT)
-        self.listen(Odometry, "odom", OUTPUT)
-
-    def listen(self, kind: type, topic: str, qos: Any) -> None:
-        self.received[topic] = []
-        self.talker.create_subscription(kind, topic, self.received[topic].append, qos)
-
-    def statuses(self) -> list[dict[str, str]]:
-        messages = self.received[f"{self.node.get_name()}/status"]
-        return [values_of_status(message) | {"message": message.message} for message in messages]
-
-    def spin(self, until: Any, seconds: float = 10.0) -> bool:
-        end = time.monotonic() + seconds
-        while not until():
-            if time.monotonic() > end:
-                return False
-            self.executor.spin_once(0.02)
-        return True
-
-    def connect(self) -> None:
-        assert self.spin(lambda: self.image.get_subscription_count() > 0)
-        self.spin(lambda: False, 0.2)
-
-    def calibrate(self) -> None:
-        self.info.publish(camera_info_messages(header(0), self.camera)[0])
-        self.spin(lambda: False, 0.2)
-
-    def show(self, frame: CameraFrame, image: Any = None) -> None:
-        message = image_message(header(frame.stamp_ns), frame.image if image is None else image)
-        if frame.depth is not None:
-            self.depth.publish(image_message(header(frame.stamp_ns), frame.depth))
-        self.image.publish(message)
-
-    def close(self) -> None:
-        self.executor.shutdown()
-        self.talker.destroy_node()
-        self.node.close()
-
-
-def header(stamp_ns: int) -> Header:
-    return Header(stamp=stamp_from_ns(stamp_ns), frame_id="camera")
-
-
-@pytest.fixture
-def robot(ros: Any, config: Config) -> Any:
-    """A started vo_node in rgbd mode, whose camera is not calibrated yet."""
-    ros(mode="rgbd", model=config.model or "''", frame_id="''", num_threads=1)
-    node = VoNode()
-    assert node.start()
-    robot = Robot(node, "rgbd", rendered("rgbd", 1).camera)
-    robot.connect()
-    yield robot
-    robot.close()
 
 
 @pytest.mark.parametrize("make", [VoNode, FeaturesNode, TrackingNode])

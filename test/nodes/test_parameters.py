@@ -13,7 +13,7 @@ from rclpy.parameter import Parameter
 
 from alike_ros.config import NodeConfig, flatten, load_yaml
 from alike_ros.errors import ConfigError
-from alike_ros.nodes.parameters import Parameters
+from alike_ros.nodes.parameters import Parameters, unknown
 from alike_ros.resources import share_path
 
 pytestmark = pytest.mark.ros
@@ -65,6 +65,17 @@ def test_wrong_values_are_refused(ros: Any, name: str, value: object, message: s
     node = rclpy.create_node("test")
     with pytest.raises(ConfigError, match=message):
         Parameters(node)
+    node.destroy_node()
+
+
+def test_unknown_names_are_told(ros: Any) -> None:
+    ros(detector__topk=5, mode="rgbd", wheel_radius=3)
+    node, parameters = made()
+    assert parameters.config.mode == "rgbd"
+    assert unknown(node) == [
+        "parameter 'detector.topk' is unknown and has no effect: is 'detector.top_k' meant?",
+        "parameter 'wheel_radius' is unknown and has no effect",
+    ]
     node.destroy_node()
 
 

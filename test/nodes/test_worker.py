@@ -37,3 +37,26 @@ def test_close_joins_and_may_be_called_twice() -> None:
     worker.close()
     worker.close()
     assert threading.active_count() == before
+
+
+def test_several_may_wait_in_their_order() -> None:
+    started, proceed, seen = threading.Event(), threading.Event(), []
+
+    def work(item: int) -> None:
+        started.set()
+        proceed.wait(5)
+        seen.append(item)
+        if item == 5:
+            done.set()
+
+    done = threading.Event()
+    worker = NewestWorker(work, waiting=3)
+    worker.put(0)
+    started.wait(5)
+    for item in (1, 2, 3, 4, 5):
+        worker.put(item)
+    proceed.set()
+    assert done.wait(5)
+    worker.close()
+    assert seen == [0, 3, 4, 5]
+    assert worker.dropped == 2

@@ -1,0 +1,197 @@
+"""Silence is explained, and /diagnostics tells how the node is doing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy", reason="no ROS 2 here (rclpy)")
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.parameter import Parameter
+from robot import Robot
+from ros_helpers import rendered
+from sensor_msgs.msg import CameraInfo, Image
+
+from alike_ros.nodes.conversions import values_of_status
+from alike_ros.nodes.topics import INPUT, OUTPUT
+
+pytestmark = pytest.mark.ros
+
+
+@pytest.fixture(autouse=True)
+def ten_reports_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alike_ros.nodes.health.PERIOD_S", 0.1)
+
+
+def silent_after(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alike_ros.nodes.arrivals.SILENCE_S", seconds)
+
+
+def watched(robot: Robot) -> Robot:
+    robot.listen(DiagnosticArray, "/diagnostics", OUTPUT)
+    return robot
+
+
+def reports(robot: Robot) -> list[DiagnosticStatus]:
+    return [message.status[0] for message in robot.received["/diagnostics"]]
+
+
+def newest(robot: Robot) -> DiagnosticStatus:
+    """A report on everything that has happened."""
+    before = len(reports(robot))
+    assert robot.spin(lambda: len(reports(robot)) > before + 1)
+    return reports(robot)[-1]
+
+
+def problem(robot: Robot, words: str) -> str:
+    """The first report that holds these words."""
+
+    def found() -> list[str]:
+        return [report.message for report in reports(robot) if words in report.message]
+
+    assert robot.spin(found), [report.message for report in reports(robot)][-1:]
+    return found()[0]
+
+
+def warnings(robot: Robot, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the node warns of from here on."""
+    texts: list[str] = []
+    logger = robot.node.get_logger()
+    monkeypatch.setattr(logger, "warning", lambda text, **_: texts.append(text))
+    monkeypatch.setattr(robot.node, "get_logger", lambda: logger)
+    return texts
+
+
+def test_report_of_a_healthy_node(robot: Robot) -> None:
+    watched(robot)
+    robot.calibrate()
+    frames = list(rendered("rgbd", 4))
+    for frame in frames:
+        robot.track(frame)
+    report = newest(robot)
+    values = values_of_status(report)
+    assert (report.level, report.message) == (DiagnosticStatus.OK, "tracking")
+    assert report.name == "vo: visual odometry"
+    assert "on cpu" in values["network"]
+    assert (values["received"], values["processed"], values["overtaken"]) == ("4", "4", "0")
+    assert values["qos_events"] == "0"
+    assert float(values["sync_offset_ms"]) == 0
+    assert int(values["num_inliers"]) > 50
+    assert float(values["track_ms"]) > 0
+    assert "latency_ms" in values
+    rates = [values_of_status(item)["rate_hz /rgb/image"] for item in reports(robot)]
+    assert max(map(float, rates)) > 0
+
+
+def test_camera_that_stops_and_returns(robot: Robot, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched(robot)
+    texts = warnings(robot, monkeypatch)
+    robot.calibrate()
+    frames = list(rendered("rgbd", 4))
+    robot.track(frames[0])
+    silent_after(0.5, monkeypatch)
+    text = problem(robot, "/rgb/image: no message for")
+    assert "talker (reliable, volatile)" in text
+    assert "FASTDDS_BUILTIN_TRANSPORTS" in text
+    robot.spin(lambda: False, 1.0)
+    assert sum("/rgb/image" in text for text in texts) == 1
+    assert not any("camera_info" in text for text in texts)  # one was enough
+    robot.track(frames[1])
+    robot.track(frames[2])
+    assert robot.spin(lambda: reports(robot)[-1].message == "tracking")
+
+
+def test_topic_without_a_publisher(make_robot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent_after(0.5, monkeypatch)
+    robot = watched(make_robot(mode="mono"))
+    robot.talker.destroy_publisher(robot.image)
+    other = robot.talker.create_publisher(Image, "/front/image_raw", OUTPUT)
+    text = problem(robot, "/image: no message for")
+    assert "nobody publishes sensor_msgs/msg/Image there" in text
+    assert "Remap it to one of /depth/image, /front/image_raw" in text
+    robot.talker.destroy_publisher(other)
+
+
+def test_publisher_whose_qos_does_not_match(
+    make_robot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    robot = watched(make_robot(mode="mono", image_qos="reliable"))
+    texts = warnings(robot, monkeypatch)
+    robot.talker.destroy_publisher(robot.image)
+    robot.image = robot.talker.create_publisher(Image, "image", INPUT)
+    text = problem(robot, "/image: a publisher does not match")
+    assert "talker (best effort, volatile) cannot serve this subscription (reliable" in text
+    assert "set image_qos to best_effort" in text
+    assert values_of_status(newest(robot))["qos_events"] == "1"
+    robot.spin(lambda: False, 0.7)
+    assert sum("/image" in text for text in texts) == 1
+
+
+@pytest.mark.parametrize("qos", [INPUT, OUTPUT])
+def test_publishers_of_any_reliability_match(robot: Robot, qos: Any) -> None:
+    robot.talker.destroy_publisher(robot.info)
+    robot.info = robot.talker.create_publisher(CameraInfo, "rgb/camera_info", qos)
+    assert robot.spin(lambda: robot.info.get_subscription_count() > 0)
+    robot.spin(lambda: False, 0.2)
+    robot.calibrate()
+    robot.track(next(iter(rendered("rgbd", 1))))
+
+
+def test_stamps_too_far_apart(robot: Robot, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = warnings(robot, monkeypatch)
+    frames = list(rendered("rgbd", 4))
+    robot.calibrate()
+    robot.show_depth(frames[0])
+    robot.show_image(frames[1])
+    robot.show_depth(frames[3])
+    assert robot.spin(lambda: texts)
+    assert "is 0.033 s from the nearest on /depth/image" in texts[0]
+    assert "approx_sync_max_interval (0.02 s)" in texts[0]
+
+
+def test_rate_and_jitter_are_set_while_running(
+    robot: Robot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = warnings(robot, monkeypatch)
+    frames = list(rendered("rgbd", 9))
+    robot.calibrate()
+    robot.track(frames[0])
+    set_ = [Parameter("max_update_rate", value=10.0)]
+    set_ += [Parameter("image_jitter_threshold_ms", value=50.0)]
+    assert all(result.successful for result in robot.node.set_parameters(set_))
+    for frame in frames[1:5]:
+        robot.show(frame)
+        robot.spin(lambda: False, 0.15)
+    assert len(robot.received["odom"]) == 3
+    assert not texts
+    robot.track(frames[8])
+    assert texts == ["stamps are 133.3 ms apart, image_jitter_threshold_ms is 50"]
+
+
+def test_every_frame_is_worked_on_if_wanted(make_robot: Any) -> None:
+    robot = watched(make_robot(mode="mono", always_process_most_recent_frame=False))
+    robot.calibrate()
+    frames = list(rendered("mono", 4))
+    for frame in frames:
+        robot.show(frame)
+    assert robot.spin(lambda: len(robot.statuses()) == 4)
+    assert values_of_status(newest(robot))["overtaken"] == "0"
+
+
+def test_counts_add_up_when_frames_come_too_fast(make_robot: Any) -> None:
+    robot = watched(make_robot(mode="mono"))
+    frames = list(rendered("mono", 40))
+    robot.show(frames[0])
+    robot.spin(lambda: False, 0.2)  # without a calibration yet
+    robot.calibrate()
+    for frame in [*frames[1:], frames[10], frames[39]]:
+        robot.show(frame)
+        robot.spin(lambda: False, 1 / 60)
+    robot.spin(lambda: False, 0.5)
+    values = values_of_status(newest(robot))
+    assert values["received"] == "42"
+    parts = ("processed", "unusable", "overtaken", "late", "duplicate")
+    assert sum(int(values.get(key, 0)) for key in parts) == 42
+    assert (values["unusable"], values["late"], values["duplicate"]) == ("1", "1", "1")

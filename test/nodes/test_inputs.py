@@ -1,0 +1,128 @@
+"""Masks, compressed images and depth; the picture of the tracks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="no ROS 2 here (rclpy)")
+
+from robot import Robot, header
+from ros_helpers import rendered
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
+
+from alike_ros.data import CameraFrame
+from alike_ros.images import image_from_message
+from alike_ros.nodes.conversions import features_from_cloud, image_message
+from alike_ros.nodes.topics import INPUT, OUTPUT
+
+pytestmark = pytest.mark.ros
+
+
+def encoded(frame: CameraFrame) -> CompressedImage:
+    data = cv2.imencode(".png", frame.image[..., ::-1])[1].tobytes()
+    return CompressedImage(header=header(frame.stamp_ns), format="rgb8; png", data=data)
+
+
+def encoded_depth(frame: CameraFrame) -> CompressedImage:
+    assert frame.depth is not None
+    millimetres = np.nan_to_num(frame.depth * 1000).astype(np.uint16)
+    data = bytes(12) + cv2.imencode(".png", millimetres)[1].tobytes()
+    kind = "16UC1; compressedDepth png"
+    return CompressedImage(header=header(frame.stamp_ns), format=kind, data=data)
+
+
+@pytest.fixture
+def compressed(make_robot: Any) -> Any:
+    """A robot, and publishers of its compressed image and depth."""
+    robot = make_robot(image_transport="compressed", depth_transport="compressedDepth")
+    topics = ("rgb/image/compressed", "depth/image/compressedDepth")
+    image, depth = (
+        robot.talker.create_publisher(CompressedImage, topic, OUTPUT) for topic in topics
+    )
+    assert robot.spin(lambda: depth.get_subscription_count() and image.get_subscription_count())
+    robot.spin(lambda: False, 0.2)
+    robot.calibrate()
+    return robot, image, depth
+
+
+def test_compressed_image_and_depth(compressed: Any) -> None:
+    robot, image, depth = compressed
+    for i, frame in enumerate(rendered("rgbd", 3)):
+        image.publish(encoded(frame))
+        depth.publish(encoded_depth(frame))
+        assert robot.spin(lambda i=i: len(robot.received["odom"]) > i)
+    assert robot.statuses()[-1]["status"] == "tracking"
+
+
+def test_truncated_images_cost_a_frame_each(compressed: Any) -> None:
+    robot, image, depth = compressed
+    frames = list(rendered("rgbd", 5))
+    for frame, short in zip(frames[:4], ("image", "depth", "header", "empty"), strict=True):
+        messages = {"image": encoded(frame), "depth": encoded_depth(frame)}
+        cut = messages["image" if short in ("image", "empty") else "depth"]
+        keep = {"image": 5000, "depth": 5000, "header": 7, "empty": 0}[short]
+        cut.data = bytes(cut.data)[:keep]
+        before = len(robot.statuses())
+        image.publish(messages["image"])
+        depth.publish(messages["depth"])
+        assert robot.spin(lambda n=before: len(robot.statuses()) > n)
+        assert robot.statuses()[-1]["status"] == "unusable", short
+    image.publish(encoded(frames[4]))
+    depth.publish(encoded_depth(frames[4]))
+    assert robot.spin(lambda: robot.received["odom"])
+
+
+def test_mask(robot: Robot) -> None:
+    publisher = robot.talker.create_publisher(Image, "mask", OUTPUT)
+    robot.listen(PointCloud2, "keypoints", INPUT)
+    robot.calibrate()
+    frames = list(rendered("rgbd", 4))
+    assert robot.spin(lambda: publisher.get_subscription_count() > 0)
+    robot.spin(lambda: False, 0.2)
+
+    def keypoints(frame: CameraFrame) -> Any:
+        before = len(robot.received["keypoints"])
+        robot.track(frame)
+        assert robot.spin(lambda: len(robot.received["keypoints"]) > before)
+        return features_from_cloud(robot.received["keypoints"][-1]).keypoints
+
+    def mask(image: Any) -> None:
+        publisher.publish(image_message(header(0), image))
+        robot.spin(lambda: False, 0.1)
+
+    everywhere = keypoints(frames[0])
+    assert (everywhere[:, 0] < 320).sum() > 50
+    right = np.zeros((480, 640), np.uint8)
+    right[:, 320:] = 255
+    mask(right)
+    assert keypoints(frames[1])[:, 0].min() >= 319.5
+    mask(np.zeros((480, 640, 3), np.uint8))  # no mask: ignored
+    assert keypoints(frames[2])[:, 0].min() >= 319.5
+    mask(right[:100])
+    robot.show(frames[3])
+    assert robot.spin(lambda: robot.statuses()[-1]["status"] == "unusable")
+    assert "the mask is 640x100, but the image is 640x480" in robot.statuses()[-1]["message"]
+
+
+def test_tracks_are_drawn_while_somebody_looks(
+    robot: Robot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = list(rendered("rgbd", 4))
+    robot.calibrate()
+    with monkeypatch.context() as patch:
+        patch.setattr("alike_ros.nodes.tracks.Tracks.draw", lambda *_: 1 // 0)
+        robot.track(frames[0])
+    robot.listen(Image, "vo/tracks_image", INPUT)
+    robot.spin(lambda: False, 0.3)
+    for i, frame in enumerate(frames[1:]):
+        robot.track(frame)
+        assert robot.spin(lambda i=i: len(robot.received["vo/tracks_image"]) > i)
+    first, second, _ = (image_from_message(item) for item in robot.received["vo/tracks_image"])
+    known = (80, 255, 80)
+    assert not (first == known).all(axis=2).any()  # nothing to compare with
+    assert (second == known).all(axis=2).sum() > 500
+    assert robot.received["vo/tracks_image"][1].header == header(frames[2].stamp_ns)
