@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +17,23 @@ if TYPE_CHECKING:
 
 
 def plot_trajectory(
-    path: Path, estimate: Trajectory, errors: Accuracy | None, metric_scale: bool, title: str
+    path: Path,
+    estimate: Trajectory,
+    errors: Accuracy | None,
+    metric_scale: bool,
+    title: str,
+    stage_ms: Mapping[str, list[float]],
 ) -> None:
-    """Draws the path from above and from the side, with the truth where there is one."""
+    """Draws the path from above and from the side, with the truth where there is one, and times.
+
+    stage_ms: milliseconds of each frame, by stage.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(12, 5.5))
+    figure, (*axes, timing) = plt.subplots(1, 3, figsize=(18, 5.5))
     positions = estimate.positions if errors is None else errors.positions
     unit = "m" if metric_scale or errors is not None else "arbitrary unit"
     # drawn along the two directions of most motion, and the third: worlds have any orientation
@@ -45,6 +53,13 @@ def plot_trajectory(
         axis.set_ylabel(f"direction {j + 1} [{unit}]")
         axis.grid(alpha=0.3)
     axes[0].legend()
+    for stage, milliseconds in stage_ms.items():
+        timing.plot(milliseconds, linewidth=1, label=stage)
+    if stage_ms:
+        timing.legend()
+    timing.set_xlabel("frame")
+    timing.set_ylabel("ms")
+    timing.grid(alpha=0.3)
     figure.suptitle(title)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
