@@ -28,15 +28,16 @@ CONTENDERS = ("alike", "orb", "sift", "rootsift", "xfeat", OPENCV)
 _DESCRIPTION = f"""\
 Accuracy of the odometry on sequences with a truth: on the frames as they are and, with --perturb,
 on worse ones, at three levels each: dropped (single frames), burst (frames dropped in a row),
-blackout (from the second second on), blur (by motion), exposure (steps), jpeg, depth-holes (mode
-rgbd) and stamp-jitter.
+blackout (2 s after the start), blur (by motion), exposure (steps), jpeg, depth-holes (mode rgbd)
+and stamp-jitter.
 
 {SOURCES}
 
 Extractors run before the same odometry with the same settings: alike is --model or the package's
 own. {OPENCV} is OpenCV's dense odometry, without features (mode rgbd).
 
-ATE and RPE are of the frames that have a pose; `lost` counts those that have none. NEES is 1 where
+ATE and RPE are of the frames that have a pose, RPE from one to the next: a longer way where frames
+are missing. `lost` counts frames that were seen and have none. NEES is 1 where
 the covariance of the position is truthful, larger where it is too small, and unknown in mono.
 `fps` is of extraction and odometry, one after the other."""
 _EXAMPLES = """\
