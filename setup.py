@@ -41,6 +41,7 @@ setup(
             "scikit-image",
             "tqdm",
         ],
+        "rerun": ["rerun-sdk"],
         "train": ["h5py", "lightning-fabric", "onnx", "safetensors", "tensorboard", "torch"],
         "test": ["mypy", "pytest", "ruff", "types-PyYAML", "types-tqdm"],
     },

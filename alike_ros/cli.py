@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ from alike_ros.errors import AlikeError
 
 if TYPE_CHECKING:
     from alike_ros.data import CameraFrame, Sequence
+    from alike_ros.odometry import VisualOdometry
+    from alike_ros.replay import Step
     from alike_ros.results import Run
 
 
@@ -71,10 +74,17 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
   alike run render:room --mode rgbd
   alike run ~/data/rgbd_dataset_freiburg1_xyz --mode rgbd --output out/xyz
   alike run ~/data/kitti/sequences/00 --mode stereo --set detector.top_k=2000
-  alike run drive.mp4 --camera camera.yaml""",
+  alike run drive.mp4 --camera camera.yaml
+  alike run render:room --mode rgbd --rerun room.rrd""",
     )
     add_source(parser)
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
+    parser.add_argument(
+        "--rerun",
+        type=Path,
+        metavar="FILE",
+        help="record images, matches, map and times, for `rerun FILE`; needs rerun-sdk",
+    )
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -89,13 +99,32 @@ def _run(options: argparse.Namespace) -> int:
     print(f"{sequence.name}: mode {config.mode}, {extractor.description}")
     run = Run()
     interrupted = False
-    try:
-        frames = islice(sequence, options.frames)
-        replay(_progress(frames, sequence, options.frames, run), sequence, extractor, config, run)
-    except KeyboardInterrupt:
-        interrupted = True
+    frames = _progress(islice(sequence, options.frames), sequence, options.frames, run)
+    with _observer(options.rerun, sequence, config) as observe:
+        try:
+            replay(frames, sequence, extractor, config, run, observe)
+        except KeyboardInterrupt:
+            interrupted = True
     _report(options, run, config, sequence, extractor.description)
     return 130 if interrupted else 0
+
+
+@contextmanager
+def _observer(
+    path: Path | None, sequence: Sequence, config: Config
+) -> Iterator[Callable[[Step, VisualOdometry], None]]:
+    """What looks at each frame of a replay: a recording if a file is wanted."""
+    from alike_ros.replay import ignore
+
+    if path is None:
+        yield ignore
+        return
+    from alike_ros.recording import Recording
+
+    floor = config.matching.min_similarity
+    with Recording(path, sequence.name, sequence.camera, floor) as recording:
+        yield recording.add
+    print(f"recorded: {path}")
 
 
 def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

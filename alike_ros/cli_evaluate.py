@@ -1,4 +1,4 @@
-"""`alike evaluate`: the features themselves on public benchmarks."""
+"""`alike evaluate`: the features themselves, and the odometry, on public benchmarks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alike_ros import cli_evaluate_odometry
 from alike_ros.config import PROVIDERS, Config, DetectorConfig
 from alike_ros.errors import AlikeError
+from alike_ros.tables import text_table
 
 if TYPE_CHECKING:
     from alike_ros.features import Extractor
@@ -41,9 +43,10 @@ scenes (the same by name). With several extractors, it holds that for each of th
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The command, for the parser of `alike`."""
-    parser = commands.add_parser("evaluate", help="features on a public benchmark")
+    parser = commands.add_parser("evaluate", help="features or odometry on a benchmark")
     benchmarks = parser.add_subparsers(required=True, metavar="BENCHMARK")
     _add_homography(benchmarks)
+    cli_evaluate_odometry.add(benchmarks)
 
 
 def _add_homography(benchmarks: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -133,7 +136,7 @@ def _homography(options: argparse.Namespace) -> int:
 
 def _extractors(options: argparse.Namespace) -> dict[str, Extractor]:
     """Models first, in the order of the command line; their names are unique."""
-    from alike_ros.backends import load_extractor
+    from alike_ros.backends import load_extractor, load_other
     from alike_ros.backends.model_file import DEFAULT_MODEL
 
     detector = _detector(options)
@@ -145,7 +148,7 @@ def _extractors(options: argparse.Namespace) -> dict[str, Extractor]:
         config = Config(model=model, provider=options.provider, detector=detector)
         extractors[stem if stems[stem] == 1 else model] = load_extractor(config)
     for name in options.extractor:
-        extractors[name] = _other_extractor(name, detector.top_k)
+        extractors[name] = load_other(name, detector.top_k)
     return extractors
 
 
@@ -154,16 +157,6 @@ def _detector(options: argparse.Namespace) -> DetectorConfig:
     if min_score is None:  # the best N of an image are its best N, however low they score
         min_score = 0.0 if top_k else 0.2
     return DetectorConfig(top_k, min_score, not options.pixel)
-
-
-def _other_extractor(name: str, top_k: int) -> Extractor:
-    if name == "xfeat":
-        from alike_ros.backends.xfeat import XFeatExtractor
-
-        return XFeatExtractor(top_k)
-    from alike_ros.backends.classical import OrbExtractor, SiftExtractor
-
-    return OrbExtractor(top_k) if name == "orb" else SiftExtractor(top_k, name == "rootsift")
 
 
 def _on_pair(
@@ -215,11 +208,7 @@ def _table(figures: Table) -> str:
             shares = [f.rep[CORRECT_PX - 1], f.ms[CORRECT_PX - 1], *f.mma, *f.mha]
             numbers = [f"{f.keypoints:.0f}", *(f"{100 * share:.2f}" for share in shares)]
             rows.append([scene, name, *numbers])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(cells))
-        for cells in (list(zip(row, widths, strict=True)) for row in rows)
-    )
+    return text_table(rows, left=2)
 
 
 def _write_json(path: Path, figures: Table, means: Mapping[str, Figures]) -> None:

@@ -1,4 +1,4 @@
-"""How far a trajectory is from the truth: ATE and RPE, computed by evo."""
+"""How far a trajectory is from the truth: ATE and RPE, computed by evo, and NEES."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from alike_ros.geometry import Array, from_Rt
+from alike_ros.geometry import Array, from_Rt, inverse
 from alike_ros.trajectory import Trajectory
 
 #: Poses and truths further apart in time than this are not compared, seconds.
@@ -73,6 +74,45 @@ def accuracy(estimate: Trajectory, truth: Trajectory, correct_scale: bool) -> Ac
         estimated.positions_xyz,
         reference.positions_xyz,
     )
+
+
+def nees(estimate: Trajectory, covariances: Array, truth: Trajectory) -> float | None:
+    """How well the covariance of the position tells its error: 1 is truthful, above is too sure.
+
+    The mean of error^T inv(covariance) error / 3, after the first poses have been made to coincide
+    (normalised estimation error squared over its expectation). covariances (N, 3, 3), m^2, are in
+    the frames of the cameras. Poses without a truth, or with a covariance that is unknown or
+    singular, as the first one's is, do not count; None where none counts.
+    """
+    index, known = _nearest(truth.stamps_ns, estimate.stamps_ns)
+    if not known.any():
+        return None
+    poses, true_poses = estimate.world_from_cam[known], truth.world_from_cam[index[known]]
+    true_poses = poses[0] @ inverse(true_poses[0]) @ true_poses
+    errors = (inverse(poses) @ true_poses)[:, :3, 3]  # in the estimated camera's frame
+    covariances = covariances[known]
+    finite = np.asarray(np.isfinite(covariances).all(axis=(1, 2)))
+    variances = np.linalg.eigvalsh(np.where(finite[:, None, None], covariances, 0.0))
+    usable = np.asarray(variances.min(axis=1) > 0)
+    if not usable.any():
+        return None
+    errors = errors[usable]
+    weighted = np.linalg.solve(covariances[usable], errors[..., None])[..., 0]
+    return float((errors * weighted).sum(axis=1).mean() / 3)
+
+
+def _nearest(
+    stamps_ns: NDArray[np.int64], wanted_ns: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Indices (N,) of the stamps nearest to the wanted ones, and whether they are near enough."""
+    if not len(stamps_ns):
+        return np.zeros(len(wanted_ns), np.int64), np.zeros(len(wanted_ns), np.bool_)
+    after = np.searchsorted(stamps_ns, wanted_ns).clip(1, max(len(stamps_ns) - 1, 1))
+    before = after - 1
+    after = after.clip(max=len(stamps_ns) - 1)
+    is_after = abs(stamps_ns[after] - wanted_ns) < abs(stamps_ns[before] - wanted_ns)
+    index = np.where(is_after, after, before)
+    return index, abs(stamps_ns[index] - wanted_ns) <= MAX_STAMP_DIFFERENCE * 1e9
 
 
 def _rmse(metric: Any, reference: Any, estimated: Any) -> float:

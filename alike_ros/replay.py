@@ -10,9 +10,9 @@ from typing import ParamSpec, TypeVar
 from alike_ros.config import Config
 from alike_ros.data import CameraFrame, Sequence
 from alike_ros.errors import DataError
-from alike_ros.features import Extractor
+from alike_ros.features import Extractor, Features
 from alike_ros.matching import match_mutual
-from alike_ros.odometry import VisualOdometry
+from alike_ros.odometry import Estimate, VisualOdometry
 from alike_ros.results import Run
 
 P = ParamSpec("P")
@@ -44,14 +44,29 @@ class Stopwatch:
             entries.append(0.0)
 
 
+@dataclass(frozen=True)
+class Step:
+    """One frame of a replay: what went in, what came out, and the milliseconds of each stage."""
+
+    frame: CameraFrame
+    features: Features
+    estimate: Estimate
+    stage_ms: dict[str, float]
+
+
+def ignore(step: Step, odometry: VisualOdometry) -> None:
+    """The observer of a replay at which nobody looks."""
+
+
 def replay(
     frames: Iterable[CameraFrame],
     sequence: Sequence,
     extractor: Extractor,
     config: Config,
     run: Run,
+    observe: Callable[[Step, VisualOdometry], None] = ignore,
 ) -> None:
-    """Runs frames of a sequence, and adds to `run` as they come.
+    """Runs frames of a sequence, and adds to `run` as they come; then `observe` is called.
 
     A run that is interrupted keeps what was computed.
     """
@@ -76,3 +91,5 @@ def replay(
         run.latency_ms.append((now - begin) * 1e3)
         run.estimates.append(estimate)
         run.seconds = now - start
+        stage_ms = {stage: entries[-1] for stage, entries in watch.stages.items()}
+        observe(Step(frame, features, estimate, stage_ms), odometry)

@@ -110,7 +110,8 @@ def write(
     names = ("trajectory.tum", "trajectory.png", "metrics.json", "config.yaml")
     tum, png, figures, settings = (output / name for name in names)
     run.trajectory.write_tum(tum)
-    plot_trajectory(png, run.trajectory, errors, config.mode != "mono", title)
+    metric = config.mode != "mono"
+    plot_trajectory(png, run.trajectory, errors, metric, title, run.stage_ms)
     write_whole(figures, json.dumps(asdict(metrics), indent=2) + "\n")
     write_whole(settings, dump_yaml(config))
     return [tum, png, figures, settings]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alike_ros.evaluation import accuracy
+from alike_ros.evaluation import accuracy, nees
 from alike_ros.geometry import from_Rt, rotation_exp
 from alike_ros.trajectory import Trajectory
 
@@ -90,3 +90,29 @@ def test_rotations_of_few_digits_are_accepted():
     truth = spiral()
     rounded = Trajectory(truth.stamps_ns, np.round(truth.world_from_cam, 5))
     assert accuracy(truth, rounded, correct_scale=False).ate_rmse_m < 1e-4
+
+
+def test_nees_is_one_where_the_covariance_is_truthful():
+    random, n = np.random.default_rng(0), 4000
+    truth = spiral(n)
+    covariance = np.diag([0.01, 0.02, 0.03]) ** 2  # along the axes of the camera
+    poses = truth.world_from_cam.copy()
+    errors = random.multivariate_normal(np.zeros(3), covariance, n)
+    errors[0] = 0
+    poses[:, :3, 3] -= (poses[:, :3, :3] @ errors[..., None])[..., 0]
+    estimate = moved(Trajectory(truth.stamps_ns + 1_000_000, poses), MOTION)
+    covariances = np.repeat(covariance[None], n, axis=0)
+    # standard deviation: sqrt(2 / 3 / n) = 0.013
+    assert nees(estimate, covariances, truth) == pytest.approx(1, abs=0.05)
+    assert nees(estimate, covariances / 4, truth) == pytest.approx(4, abs=0.2)
+
+
+def test_nees_is_unknown_without_covariance_or_truth():
+    estimate = spiral(5)
+    singular, unknown = np.zeros((5, 3, 3)), np.full((5, 3, 3), np.nan)
+    assert nees(estimate, singular, spiral()) is None
+    assert nees(estimate, unknown, spiral()) is None
+    later = Trajectory(spiral().stamps_ns + 10**12, spiral().world_from_cam)
+    assert nees(estimate, np.repeat(np.eye(3)[None], 5, axis=0), later) is None
+    half = np.where(np.arange(5)[:, None, None] < 3, np.eye(3), np.nan)
+    assert nees(estimate, half, spiral()) == pytest.approx(0, abs=1e-12)

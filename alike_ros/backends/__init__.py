@@ -10,7 +10,7 @@ from alike_ros.errors import ConfigError
 from alike_ros.features import Extractor
 from alike_ros.resources import cache_dir
 
-__all__ = ["load_extractor"]
+__all__ = ["load_extractor", "load_other"]
 
 log = logging.getLogger(__name__)
 
@@ -38,3 +38,14 @@ def load_extractor(config: Config | None = None) -> Extractor:
         return OnnxExtractor(model, config.detector, provider, config.num_threads, options)
 
     return first_that_starts(config.provider, start)
+
+
+def load_other(name: str, top_k: int) -> Extractor:
+    """An extractor to compare with: orb, sift, rootsift or xfeat; top_k 0 is all, up to 5000."""
+    if name == "xfeat":
+        from alike_ros.backends.xfeat import XFeatExtractor
+
+        return XFeatExtractor(top_k)
+    from alike_ros.backends.classical import OrbExtractor, SiftExtractor
+
+    return OrbExtractor(top_k) if name == "orb" else SiftExtractor(top_k, name == "rootsift")

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from alike_ros.data.sequence import CameraFrame
 from alike_ros.data.textures import Image
 
+#: What frames without any perturbation are called.
+NONE = "none"
 #: One burst of dropped frames begins at this frame of every so many.
 BURST_START, BURST_PERIOD = 30, 60
 #: One blackout begins after so many seconds of every so many.

@@ -1,0 +1,193 @@
+"""`alike evaluate odometry`, on rendered scenes of which everything is known."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alike_ros.backends import load_other
+from alike_ros.cli import main
+from alike_ros.config import Config, override
+from alike_ros.data import open_sequence
+from alike_ros.data.perturbation import PERTURBATIONS
+from alike_ros.odometry_evaluation import FeatureOdometry, Trial, evaluate, trials
+from alike_ros.opencv_odometry import OpencvRgbdOdometry, is_available
+from alike_ros.trajectory import Trajectory
+
+ROOT = Path(__file__).parents[1]
+KEYS = [
+    *("sequence", "extractor", "perturbation", "level", "ate_rmse_m", "rpe_trans_rmse_m"),
+    *("rpe_rot_rmse_deg", "lost", "fps", "nees"),
+]
+RGBD = override(Config(), {"mode": "rgbd", "detector.top_k": 500})
+
+
+class Counting:
+    """An extractor that counts its images."""
+
+    description = "counts"
+
+    def __init__(self):
+        self.images, self._extract = 0, load_other("orb", 500)
+
+    def __call__(self, image):
+        self.images += 1
+        return self._extract(image)
+
+
+def run(sequence, extractor, *trial):
+    return evaluate("room", sequence, "orb", FeatureOdometry(extractor), Trial(*trial), RGBD)
+
+
+def test_command_writes_rows_and_a_picture(tmp_path, capsys):
+    rows_file, picture = tmp_path / "out" / "rows.json", tmp_path / "rows.png"
+    arguments = [
+        *("evaluate", "odometry", "render:room?frames=8", "--mode", "rgbd"),
+        *("--perturb", "exposure", "--extractors", "alike,orb", "--provider", "cpu"),
+        *("--set", "detector.top_k=500", "--json", str(rows_file), "--plot", str(picture)),
+    ]
+    assert main(arguments) == 0
+    rows = json.loads(rows_file.read_text())
+    assert all(list(row) == KEYS for row in rows)
+    levels = [("none", 0), *(("exposure", x) for x in (1, 2, 3))]
+    ran = [(row["extractor"], row["perturbation"], row["level"]) for row in rows]
+    assert ran == [(name, *level) for name in ("alike", "orb") for level in levels]
+    assert {row["sequence"] for row in rows} == {"render_room"}
+    for row in rows:
+        assert row["lost"] == 0
+        assert row["ate_rmse_m"] < (0.01 if row["extractor"] == "alike" else 0.03)
+        assert row["fps"] > 0
+        assert row["nees"] > 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    printed = capsys.readouterr().out
+    assert "perturbation" in printed
+    assert "exposure" in printed
+
+    # going on from the file adds what is missing and leaves the rest as it is
+    rows_file.write_text(json.dumps(rows[:-1]))
+    assert main([*arguments, "--resume"]) == 0
+    again = json.loads(rows_file.read_text())
+    assert again[:-1] == rows[:-1]
+    assert {**again[-1], "fps": 0} == {**rows[-1], "fps": 0}
+
+
+def test_mono_has_no_nees(tmp_path):
+    rows_file = tmp_path / "rows.json"
+    source = "render:room?frames=8"
+    arguments = ["--extractors", "sift", "--json", str(rows_file)]
+    assert main(["evaluate", "odometry", source, "--mode", "mono", *arguments]) == 0
+    [row] = json.loads(rows_file.read_text())
+    assert list(row) == KEYS
+    assert row["nees"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["render:room", "--perturb", "rain"], "unknown name 'rain', known are: dropped"),
+        (["render:room", "--extractors", "surf"], "unknown name 'surf', known are: alike"),
+        (["render:room", "--extractors", "opencv-rgbd"], "--mode rgbd"),
+        (["render:room", "--resume"], "--json FILE"),
+        (["nowhere"], "nowhere does not exist"),
+    ],
+)
+def test_wrong_use_is_told_in_one_line(arguments, told, capsys):
+    assert main(["evaluate", "odometry", *arguments]) == 1
+    assert told in capsys.readouterr().err
+
+
+def test_sequence_without_truth(tmp_path, capsys):
+    cv2 = pytest.importorskip("cv2")
+    sequence = open_sequence("render:room?frames=1")
+    cv2.imwrite(str(tmp_path / "0.png"), next(iter(sequence)).image)
+    sequence.camera.to_yaml(tmp_path / "camera.yaml")
+    assert main(["evaluate", "odometry", str(tmp_path)]) == 1
+    assert "has no truth" in capsys.readouterr().err
+
+
+def test_help_names_every_perturbation(capsys):
+    with pytest.raises(SystemExit):
+        main(["evaluate", "odometry", "--help"])
+    text = capsys.readouterr().out
+    assert "examples:\n  alike evaluate odometry" in text
+    assert all(name in text for name in PERTURBATIONS)
+
+
+def test_interrupted_evaluation_keeps_its_rows(tmp_path):
+    rows_file = tmp_path / "rows.json"
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "alike_ros", "evaluate", "odometry", "render:room?frames=9"),
+            *("--mode", "rgbd", "--perturb", "--extractors", "orb,sift"),
+            *("--json", str(rows_file)),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    seen = b""
+    while b"orb dropped 30" not in seen and process.poll() is None:
+        seen += process.stderr.read1(200)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    rows = json.loads(rows_file.read_text())
+    assert [row["perturbation"] for row in rows[:2]] == ["none", "dropped"]
+    assert printed.count(b"render_room") == len(rows)
+
+
+def test_features_of_an_image_are_extracted_once():
+    sequence, extractor = open_sequence("render:room?frames=8", "rgbd"), Counting()
+    contender = FeatureOdometry(extractor)
+    rows = [
+        evaluate("room", sequence, "orb", contender, Trial(*what), RGBD)
+        for what in (("none", 0), ("depth-holes", 20), ("stamp-jitter", 1))
+    ]
+    assert extractor.images == 8
+    assert rows[1].ate_rmse_m != rows[0].ate_rmse_m
+    # the time that the features took counts in each run: 1.0 if the machine were quiet
+    assert rows[2].fps < 3 * rows[0].fps
+    evaluate("room", sequence, "orb", contender, Trial("jpeg", 20), RGBD)
+    assert extractor.images == 16
+
+
+def test_wrong_stamps_are_compared_with_the_truth_of_the_frame():
+    sequence = open_sequence("render:room?frames=10", "rgbd")
+    right, wrong = (run(sequence, Counting(), *what) for what in ((), ("stamp-jitter", 10)))
+    assert wrong.ate_rmse_m == pytest.approx(right.ate_rmse_m, rel=0.5)
+
+
+def test_blackout_is_counted_as_lost():
+    source = "render:room?frames=30&motion=still&rate_hz=10"  # black from 2.0 s on
+    row = run(open_sequence(source, "rgbd"), Counting(), "blackout", 0.5)
+    assert row.lost == 5
+
+
+def test_trials_start_plain_and_leave_out_what_does_not_matter():
+    names = list(PERTURBATIONS)
+    by_mode = {mode: trials(mode, names, 0, None) for mode in ("mono", "rgbd")}
+    assert [found[0].perturbation for found in by_mode.values()] == ["none", "none"]
+    assert len(by_mode["rgbd"]) == 1 + 3 * len(names)
+    missing = {t.perturbation for t in by_mode["rgbd"]} - {t.perturbation for t in by_mode["mono"]}
+    assert missing == {"depth-holes"}
+
+
+@pytest.mark.skipif(not is_available(), reason="this OpenCV has no RGB-D odometry")
+def test_opencv_odometry_follows_and_says_lost():
+    sequence = open_sequence("render:room?frames=5", "rgbd")
+    odometry = OpencvRgbdOdometry(sequence.camera, RGBD.depth)
+    frames = list(sequence)
+    estimates = [odometry.track(frame) for frame in frames]
+    found = Trajectory.from_poses(
+        [e.stamp_ns for e in estimates], [e.world_from_cam for e in estimates]
+    )
+    errors = found.positions - sequence.truth.positions
+    assert np.linalg.norm(errors, axis=1).max() < 1e-3  # measured: 6e-6 m of 0.09 m
+    blind = np.full_like(frames[0].depth, np.nan)
+    assert odometry.track(type(frames[0])(10**12, frames[0].image, blind)).world_from_cam is None
