@@ -16,6 +16,7 @@ import rclpy
 from rclpy.lifecycle import TransitionCallbackReturn
 from robot import Robot, header
 from ros_helpers import rendered
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
 from alike_ros.config import Config
@@ -25,10 +26,11 @@ from alike_ros.nodes.conversions import (
     camera_info_messages,
     image_message,
     pose_from_message,
+    stamp_from_ns,
     stamp_to_ns,
 )
 from alike_ros.nodes.pipeline_node import run
-from alike_ros.nodes.topics import INPUT
+from alike_ros.nodes.topics import INPUT, OUTPUT
 from alike_ros.nodes.vo_node import VoNode
 from alike_ros.resources import share_path
 
@@ -179,6 +181,18 @@ def test_bag_that_loops(robot: Robot) -> None:
     steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
     assert steps[3] < 1e-9
     assert np.allclose(steps[:3], steps[4:], atol=1e-3)
+
+
+def test_simulated_clock_that_jumps_or_never_comes(make_robot: Any) -> None:
+    """Stamps are those of the images, whatever the clock says."""
+    robot = make_robot(use_sim_time=True)
+    clock = robot.talker.create_publisher(Clock, "/clock", OUTPUT)
+    robot.calibrate()
+    for frame, seconds in zip(rendered("rgbd", 4), (None, 100, 5, 6), strict=True):
+        if seconds is not None:
+            clock.publish(Clock(clock=stamp_from_ns(seconds * 10**9)))
+            robot.spin(lambda: False, 0.1)
+        assert stamp_to_ns(robot.track(frame).header.stamp) == frame.stamp_ns
 
 
 def test_corrupt_model_is_refused_with_its_name(
