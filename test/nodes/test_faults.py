@@ -109,6 +109,14 @@ def test_depth_that_is_no_use_costs_a_frame(robot: Robot, kind: str) -> None:
     assert np.abs(position(after) - expected).max() < 0.002
 
 
+def test_image_of_8k_for_a_small_calibration(robot: Robot) -> None:
+    frame = next(iter(rendered("rgbd", 1)))
+    robot.calibrate()
+    image = image_message(header(frame.stamp_ns), np.zeros((4320, 7680, 3), np.uint8))
+    status = shown(robot, image, messages(frame)[1])
+    assert "the image is 7680x4320, but camera_info is for 640x480" in status["message"]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -216,6 +224,19 @@ def test_cache_that_cannot_be_written_does_not_matter_to_an_onnx_file(make_robot
     robot = make_robot(engine_cache_dir="/proc/nowhere")
     robot.calibrate()
     robot.track(next(iter(rendered("rgbd", 1))))
+
+
+def test_cache_that_cannot_be_written_is_named_where_it_is_needed(
+    ros: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch", reason="no torch here: weights are not exported")
+    ros(model=share_path("models/alike-t.safetensors"), engine_cache_dir="/proc/nowhere")
+    node = VoNode()
+    assert not node.start()
+    node.close()
+    text = capfd.readouterr().err
+    assert "cannot write the exported model to /proc/nowhere" in text
+    assert "engine_cache_dir" in text
 
 
 @pytest.mark.parametrize(
