@@ -134,6 +134,11 @@ class NodeConfig(Config):
     odom_frame_id: str = setting("odom", "frame in which the pose is reported")
     publish_tf: bool = setting(True, "broadcast odom -> base on /tf")
     invert_tf: bool = setting(False, "broadcast base -> odom instead, for a base with a parent")
+    guess_frame_id: str = setting(
+        "",
+        "odometry frame of another source (wheels), parent of frame_id on /tf: it carries the "
+        "pose where nothing is seen, and odom -> this frame is broadcast; empty is none",
+    )
     initial_pose: str = setting(
         "", "of the base in odom: x y z roll pitch yaw, metres and radians; empty is the origin"
     )

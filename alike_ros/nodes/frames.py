@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from rclpy.node import Node
 from rclpy.time import Time
@@ -26,12 +28,13 @@ class Frames:
     def __init__(self, node: Node, config: NodeConfig) -> None:
         self.problem = ""
         self._frame_id = config.frame_id
+        self._guess_frame_id = config.guess_frame_id
         self._inverted = config.invert_tf
         self._known: dict[str, Array] = {}  # by the camera's frame
         self._buffer = self._listener = self._broadcaster = None
         if tf2_ros is None:
             return
-        if config.frame_id:
+        if config.frame_id or config.guess_frame_id:
             self._buffer = tf2_ros.Buffer()
             self._listener = tf2_ros.TransformListener(self._buffer, node)
         if config.publish_tf:
@@ -55,10 +58,39 @@ class Frames:
             self._known[camera_frame] = pose
         return self._known[camera_frame]
 
-    def broadcast(self, header: Header, child_frame_id: str, odom_from_base: Array) -> None:
-        """Sends odom -> base, where tf2_ros is installed and publish_tf is set."""
-        if self._broadcaster is None:
+    def guess_from_base(self, stamp: Any, base_frame: str) -> Array | None:
+        """Pose of the base by guess_frame_id; None, with `problem` set, where it is unknown."""
+        if not self._guess_frame_id:
+            return None
+        if self._buffer is None:
+            self.problem = "guess_frame_id has no effect without tf2_ros"
+            return None
+        try:
+            message = self._buffer.lookup_transform(
+                self._guess_frame_id, base_frame, Time.from_msg(stamp)
+            )
+        except tf2_ros.TransformException as error:
+            self.problem = f"no guess {self._guess_frame_id!r} <- {base_frame!r} on /tf ({error})"
+            return None
+        return pose_from_message(message.transform)
+
+    def broadcast(
+        self,
+        header: Header,
+        child_frame_id: str,
+        odom_from_base: Array,
+        guess_from_base: Array | None,
+    ) -> None:
+        """Sends odom -> base, where tf2_ros is installed and publish_tf is set.
+
+        A base that has a parent already gets no second one: with a guess frame, odom -> that frame
+        is sent, and nothing where the guess is unknown.
+        """
+        if self._broadcaster is None or (self._guess_frame_id and guess_from_base is None):
             return
+        if guess_from_base is not None:
+            child_frame_id = self._guess_frame_id
+            odom_from_base = odom_from_base @ inverse(guess_from_base)
         if self._inverted:
             parent = Header(stamp=header.stamp, frame_id=child_frame_id)
             message = transform_message(parent, header.frame_id, inverse(odom_from_base))

@@ -76,7 +76,7 @@ class Health:
         self._counts = counts
         self._outcome = DiagnosticStatus.WARN, "no frame yet"
         self._values: dict[str, object] = {}
-        self._qos_events = 0
+        self._qos_events = self._lost = 0
         self._frames = Arrivals(time.monotonic())
         clock = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self._node.create_timer(PERIOD_S, self._on_timer, clock=clock)
@@ -115,7 +115,10 @@ class Health:
             self._qos_events += event.total_count_change
             item.mismatch = True  # told by the timer: the graph may not know the publisher yet
 
-        events = SubscriptionEventCallbacks(incompatible_qos=on_mismatch)
+        def on_lost(event: Any) -> None:
+            self._lost += event.total_count_change
+
+        events = SubscriptionEventCallbacks(incompatible_qos=on_mismatch, message_lost=on_lost)
         item.subscription = self._node.create_subscription(
             kind, topic, on_message, qos, event_callbacks=events
         )
@@ -165,6 +168,7 @@ class Health:
             "received": self._inputs[0].arrivals.count,
             "processed": self._frames.count,
             "qos_events": self._qos_events,
+            "lost_in_transport": self._lost,
             **self._counts(),
             **self._values,
         }

@@ -69,6 +69,7 @@ class Tracking:
         self._frames: Frames | None = None
         self._camera: Camera | StereoCamera | None = None
         self._last: _Pose | None = None  # None after frames without a pose
+        self._guess: Array | None = None  # guess_from_base, when it was known last
         self._requests: deque[Callable[[], None]] = deque()
 
     def load(self) -> None:
@@ -77,6 +78,7 @@ class Tracking:
         self._frames = Frames(self._node, config)
         if config.publish_tf and not self._frames.broadcasts:
             self._node.get_logger().info("tf2_ros is not installed: /tf is not published")
+        self._guess = None
         self._requests.clear()
         self._start_over()
 
@@ -163,6 +165,7 @@ class Tracking:
         assert self._frames is not None
         child = self._frames.child_frame(header.frame_id)
         header = Header(stamp=header.stamp, frame_id=self._node.config.odom_frame_id)
+        guess_from_base = self._carry_on(header, child, estimate.world_from_cam is not None)
         if estimate.world_from_cam is None:
             self._last = None
             if self._node.config.publish_null_when_lost:
@@ -185,11 +188,24 @@ class Tracking:
         self._odom.publish(message)
         if self._pose.get_subscription_count():
             self._pose.publish(pose_of_odometry(message))
-        self._frames.broadcast(header, child, odom_from_base)
+        self._frames.broadcast(header, child, odom_from_base, guess_from_base)
         self._last = pose
         self._poses.append(stamped_pose(header, odom_from_base))
         if self._path.get_subscription_count():
             self._path.publish(Path(header=header, poses=list(self._poses)))
+
+    def _carry_on(self, header: Header, child: str, seen: bool) -> Array | None:
+        """The guess frame's pose of the base; it moves the base where the odometry does not."""
+        assert self._frames is not None
+        guess_from_base = self._frames.guess_from_base(header.stamp, child)
+        if guess_from_base is None:
+            if self._node.config.guess_frame_id:
+                self._node.warn("guess", self._frames.problem)
+            return None
+        if not seen and self._guess is not None:
+            self._anchor.move(inverse(self._guess) @ guess_from_base)
+        self._guess = guess_from_base
+        return guess_from_base
 
     def _publish_status(
         self, estimate: Estimate, measured: dict[str, object], track_ms: float

@@ -78,6 +78,15 @@ class Robot:
     def show_depth(self, frame: CameraFrame) -> None:
         self.depth.publish(image_message(header(frame.stamp_ns), frame.depth))
 
+    def status_of(self, stamp_ns: int) -> dict[str, str]:
+        """The newest status of a stamp, which may be on its way."""
+
+        def found() -> list[dict[str, str]]:
+            return [item for item in self.statuses() if item["stamp_ns"] == str(stamp_ns)]
+
+        assert self.spin(found), self.statuses()
+        return found()[-1]
+
     def call(self, kind: type, name: str) -> Any:
         client = self.talker.create_client(kind, name)
         assert self.spin(client.service_is_ready)

@@ -11,41 +11,16 @@ import pytest
 pytest.importorskip("rclpy", reason="no ROS 2 here (rclpy)")
 
 from std_msgs.msg import Header
+from tf_player import BASE_FROM_CAM, Tf
 
 from alike_ros.config import NodeConfig
-from alike_ros.geometry import from_Rt, inverse, rotation_exp
+from alike_ros.geometry import inverse
 from alike_ros.nodes import frames
-from alike_ros.nodes.conversions import pose_from_message, transform_message
+from alike_ros.nodes.conversions import pose_from_message
 from alike_ros.nodes.frames import Frames
 
 pytestmark = pytest.mark.ros
-BASE_FROM_CAM = from_Rt(rotation_exp(np.array([0.1, -1.2, 0.4])), np.array([0.2, 0.0, 0.5]))
 NODE: Any = SimpleNamespace()
-
-
-class TransformException(Exception):
-    pass
-
-
-class Tf:
-    """tf2_ros with one transform, once it is `known`."""
-
-    def __init__(self) -> None:
-        self.known = False
-        self.look_ups = 0
-        self.sent: list[Any] = []
-        self.module = SimpleNamespace(
-            TransformException=TransformException,
-            Buffer=lambda: SimpleNamespace(lookup_transform=self.lookup),
-            TransformListener=lambda buffer, node: SimpleNamespace(unregister=lambda: None),
-            TransformBroadcaster=lambda node: SimpleNamespace(sendTransform=self.sent.append),
-        )
-
-    def lookup(self, target: str, source: str, time: Any) -> Any:
-        self.look_ups += 1
-        if not self.known:
-            raise TransformException("does not exist")
-        return transform_message(Header(frame_id=target), source, BASE_FROM_CAM)
 
 
 @pytest.fixture
@@ -89,14 +64,30 @@ def test_other_frame_without_tf2_ros_says_what_to_do(monkeypatch: pytest.MonkeyP
 
 def test_broadcast(tf: Tf) -> None:
     frame = Frames(NODE, NodeConfig())
-    frame.broadcast(Header(frame_id="odom"), "base_link", BASE_FROM_CAM)
+    frame.broadcast(Header(frame_id="odom"), "base_link", BASE_FROM_CAM, None)
     assert (tf.sent[0].header.frame_id, tf.sent[0].child_frame_id) == ("odom", "base_link")
     assert np.allclose(pose_from_message(tf.sent[0].transform), BASE_FROM_CAM)
     inverted = Frames(NODE, NodeConfig(invert_tf=True))
-    inverted.broadcast(Header(frame_id="odom"), "base_link", BASE_FROM_CAM)
+    inverted.broadcast(Header(frame_id="odom"), "base_link", BASE_FROM_CAM, None)
     message = tf.sent.pop()
     assert (message.header.frame_id, message.child_frame_id) == ("base_link", "odom")
     assert np.allclose(pose_from_message(message.transform), inverse(BASE_FROM_CAM))
     quiet = Frames(NODE, NodeConfig(publish_tf=False))
-    quiet.broadcast(Header(frame_id="odom"), "base_link", BASE_FROM_CAM)
+    quiet.broadcast(Header(frame_id="odom"), "base_link", BASE_FROM_CAM, None)
     assert len(tf.sent) == 1
+
+
+def test_guess_frame_gets_the_transform_in_place_of_the_base(tf: Tf) -> None:
+    frame = Frames(NODE, NodeConfig(guess_frame_id="wheels"))
+    stamp = Header().stamp
+    assert frame.guess_from_base(stamp, "base_link") is None
+    assert "'wheels' <- 'base_link'" in frame.problem
+    frame.broadcast(Header(frame_id="odom"), "base_link", np.eye(4), None)
+    assert not tf.sent
+    tf.known = True
+    guess = frame.guess_from_base(stamp, "base_link")
+    frame.broadcast(Header(frame_id="odom"), "base_link", np.eye(4), guess)
+    (message,) = tf.sent
+    assert (message.header.frame_id, message.child_frame_id) == ("odom", "wheels")
+    assert np.allclose(pose_from_message(message.transform), inverse(BASE_FROM_CAM))
+    assert Frames(NODE, NodeConfig()).guess_from_base(stamp, "base_link") is None

@@ -76,7 +76,7 @@ def test_report_of_a_healthy_node(robot: Robot) -> None:
     assert report.name == "vo: visual odometry"
     assert "on cpu" in values["network"]
     assert (values["received"], values["processed"], values["overtaken"]) == ("4", "4", "0")
-    assert values["qos_events"] == "0"
+    assert (values["qos_events"], values["lost_in_transport"]) == ("0", "0")
     assert float(values["sync_offset_ms"]) == 0
     assert int(values["num_inliers"]) > 50
     assert float(values["track_ms"]) > 0

@@ -116,6 +116,7 @@ def test_tracks_are_drawn_while_somebody_looks(
     with monkeypatch.context() as patch:
         patch.setattr("alike_ros.nodes.tracks.Tracks.draw", lambda *_: 1 // 0)
         robot.track(frames[0])
+        robot.spin(lambda: False, 0.3)  # it is drawn, if it is, after the odometry
     robot.listen(Image, "vo/tracks_image", INPUT)
     robot.spin(lambda: False, 0.3)
     for i, frame in enumerate(frames[1:]):

@@ -111,6 +111,16 @@ def test_arguments_win_over_the_file(environment: dict[str, str], tmp_path: Path
     assert "on cpu" in output
 
 
+def test_compressed_topics_are_remapped(environment: dict[str, str]) -> None:
+    output = launched(
+        environment,
+        "vo.launch.py",
+        *("mode:=rgbd", "image_transport:=compressed", "depth_transport:=compressedDepth"),
+        *("image_topic:=/cam/color", "depth_topic:=/cam/depth"),
+    )
+    assert "/cam/color/compressed, /cam/depth/compressedDepth" in output
+
+
 @pytest.mark.parametrize(
     ("file", "topic"),
     [

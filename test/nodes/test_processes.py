@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from ros_helpers import Part, rendered, write_bag
 
 from alike_ros.backends import load_extractor
 from alike_ros.config import Config
-from alike_ros.data import open_sequence
+from alike_ros.data import CameraFrame, open_sequence
 from alike_ros.errors import AlikeError
 from alike_ros.geometry import inverse
 from alike_ros.nodes.playback import NodeRun, free_domain, run_through_nodes
+from alike_ros.nodes.player import Player
 from alike_ros.odometry import VisualOdometry
 from alike_ros.odometry.estimate import Status
 from alike_ros.trajectory import Trajectory
@@ -115,7 +117,8 @@ def test_bag_of_real_frames(config: Config, shared_data: Path, tmp_path: Path) -
     assert rmse(run, source.truth) < 0.03  # 0.014 measured
 
 
-def start(name: str, *parameters: str) -> subprocess.Popen[str]:
+def start(name: str, *parameters: str, domain_id: int = 0) -> subprocess.Popen[str]:
+    """A node's process, alone in its domain unless one is given."""
     arguments = [word for item in parameters for word in ("-p", item)]
     return subprocess.Popen(
         [sys.executable, "-m", f"alike_ros.nodes.{name}", "--ros-args", *arguments],
@@ -124,7 +127,7 @@ def start(name: str, *parameters: str) -> subprocess.Popen[str]:
         text=True,
         env=os.environ
         | {
-            "ROS_DOMAIN_ID": str(free_domain()),
+            "ROS_DOMAIN_ID": str(domain_id or free_domain()),
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
             "PYTHONPATH": str(ROOT),
         },
@@ -146,6 +149,26 @@ def test_signals_end_a_node_with_code_0(config: Config, name: str, kind: signal.
         assert "Traceback" not in process.stdout.read()
     finally:
         process.kill()
+
+
+def test_killed_node_comes_back(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGKILL leaves its subscriptions behind; the next process works all the same."""
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    frames, domain_id = list(rendered("rgbd", 60)), free_domain()
+    model = f"model:={config.model or chr(39) * 2}"
+    with closing(Player(rendered("rgbd", 1).camera, "rgbd", "vo/status", domain_id)) as player:
+
+        def answered(frame: CameraFrame) -> bool:
+            player.publish(frame)
+            return player.wait(lambda: frame.stamp_ns in player.odometry, 0.5)
+
+        for part in (frames[:30], frames[30:]):
+            process = start("vo_node", "mode:=rgbd", "frame_id:=''", model, domain_id=domain_id)
+            try:
+                assert any(answered(frame) for frame in part)
+            finally:
+                process.kill()
+                process.wait()
 
 
 def test_wrong_parameter_stops_a_node_with_one_line() -> None:
