@@ -35,6 +35,7 @@ from alike_ros.odometry.estimate import Estimate, Status
 _LEVELS = {
     Status.INITIALISING: DiagnosticStatus.WARN,
     Status.TRACKING: DiagnosticStatus.OK,
+    Status.DEGRADED: DiagnosticStatus.WARN,
     Status.LOST: DiagnosticStatus.ERROR,
 }
 
