@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from alike_ros.geometry import Array, adjoint, inverse, transform
 from alike_ros.odometry.local_map import Keyframe, LocalMap, Rows
@@ -16,7 +15,7 @@ from alike_ros.odometry.local_map import Keyframe, LocalMap, Rows
 try:
     import gtsam
 except ModuleNotFoundError:  # no wheel for this platform
-    gtsam = None
+    gtsam = None  # type: ignore[assignment,unused-ignore]
 
 log = logging.getLogger(__name__)
 
@@ -123,8 +122,19 @@ def select(local_map: LocalMap, size: int, metric: bool, noise: Noise) -> Window
     return _copied(local_map, window, held, rows, noise)
 
 
-def adjust(window: Window, noise: Noise) -> Adjusted:
-    """Levenberg and Marquardt on all poses and landmarks of the window, with Huber weights."""
+def adjust(window: Window, noise: Noise) -> Adjusted | None:
+    """Levenberg and Marquardt on all poses and landmarks of the window, with Huber weights.
+
+    None where the system cannot be solved.
+    """
+    try:
+        return _solved(window, noise)
+    except RuntimeError as error:  # what GTSAM raises
+        log.debug("no bundle adjustment: %s", error)
+        return None
+
+
+def _solved(window: Window, noise: Noise) -> Adjusted:
     unit = float(np.median(np.linalg.norm(window.positions - window.poses[0, :3, 3], axis=1)))
     graph, values = _graph(_scaled(window, 1 / unit), noise.scaled(1 / unit))
     parameters = gtsam.LevenbergMarquardtParams()
@@ -249,6 +259,7 @@ def _graph(window: Window, noise: Noise) -> tuple[Any, Any]:
         strict=True,
     ):
         pose, point = _pose_key(i), _point_key(j)
+        factor: Any
         if depth == depth:  # not NaN
             # a depth is the disparity of two cameras 1 m apart
             measured = gtsam.StereoPoint2(x, x - 1 / depth, y)

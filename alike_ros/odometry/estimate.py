@@ -22,8 +22,8 @@ class Estimate:
     """The pose at one frame, or why there is none.
 
     world_from_cam (4, 4) is None unless status is TRACKING or DEGRADED; world is the optical frame
-    of the first camera. covariance (6, 6) is of (translation, rotation) in the camera's frame, m^2 and
-    rad^2: world_from_cam_true = world_from_cam @ exp(error). None where it is unknown.
+    of the first camera. covariance (6, 6) is of (translation, rotation) in the camera's frame,
+    m^2 and rad^2: world_from_cam_true = world_from_cam @ exp(error). None where it is unknown.
     """
 
     stamp_ns: int

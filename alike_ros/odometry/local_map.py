@@ -39,6 +39,7 @@ class Keyframe:
 
     @property
     def cam_from_world(self) -> Array:
+        """The inverse."""
         return inverse(self.world_from_cam)
 
 

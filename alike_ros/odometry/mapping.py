@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alike_ros.config import Config
-from alike_ros.geometry import Array, inverse, parallax_deg, transform, triangulate
+from alike_ros.geometry import inverse, parallax_deg, transform, triangulate
 from alike_ros.matching import match_pairs, pairs_near
 from alike_ros.odometry import bundle_adjustment
-from alike_ros.odometry.bundle_adjustment import Noise
-from alike_ros.odometry.local_map import Keyframe, LocalMap, Rows
+from alike_ros.odometry.bundle_adjustment import Adjusted, Noise
+from alike_ros.odometry.local_map import Keyframe, LocalMap
 from alike_ros.odometry.pose import consistent
-from alike_ros.odometry.view import View
 
 #: Keyframes with which a new one triangulates landmarks.
 _NEIGHBOURS = 3
@@ -32,20 +32,34 @@ class Mapper:
     """Grows and mends a map, keyframe by keyframe."""
 
     def __init__(
-        self, local_map: LocalMap, config: Config, noise: Noise, max_error: float, match: Match
+        self,
+        local_map: LocalMap,
+        config: Config,
+        noise: Noise,
+        max_error: float,
+        match: Match,
+        background: bool,
     ) -> None:
-        """max_error: largest reprojection error, at z = 1."""
+        """max_error: largest reprojection error, at z = 1; background: adjusts in a thread."""
         self._map = local_map
         self._config = config
         self._noise = noise
         self._max_error = max_error
         self._match = match
+        self._thread = ThreadPoolExecutor(1) if background else None
+        self._pending: Future[Adjusted | None] | None = None
 
     def collect(self) -> None:
-        pass
+        """Applies what the thread has finished."""
+        if self._pending is not None and self._pending.done():
+            self._finish()
 
     def insert(self, keyframe: Keyframe, adjust: bool = True) -> None:
-        """Adds a keyframe, whose known landmarks are set, with the landmarks that are new."""
+        """Adds a keyframe, whose known landmarks are set, with the landmarks that are new.
+
+        Waits for an adjustment that is going on: it relies on the rows of the landmarks.
+        """
+        self._finish()
         self._map.keyframes.append(keyframe)
         if len(self._map.keyframes) > 1:
             self._recognise(keyframe)
@@ -54,7 +68,6 @@ class Mapper:
             self._triangulate(other, keyframe)
         if adjust:
             self._adjust()
-            self._map.cull(self._config.keyframe.kept, _MIN_FOUND, _REDUNDANT)
 
     def insert_pair(self, second: Keyframe, matches: NDArray[np.int64]) -> None:
         """Mono: the second keyframe, and landmarks at matches (K, 2) with the first."""
@@ -120,12 +133,27 @@ class Mapper:
         self._map.observe(second, rows, j[good])
 
     def _adjust(self) -> None:
+        """Begins to adjust what the newest keyframe sees, and waits for it unless in a thread."""
+        self._pending = Future()
         metric = self._config.mode != "mono"
-        if not self._config.bundle.enabled or not bundle_adjustment.is_available():
+        bundle, noise = self._config.bundle, self._noise
+        window = None
+        if bundle.enabled and bundle_adjustment.is_available():
+            window = bundle_adjustment.select(self._map, bundle.window, metric, noise)
+        if window is None:
+            self._pending.set_result(None)
+        elif self._thread is not None:
+            self._pending = self._thread.submit(bundle_adjustment.adjust, window, noise)
             return
-        window = bundle_adjustment.select(
-            self._map, self._config.bundle.window, metric, self._noise
-        )
-        if window is not None:
-            adjusted = bundle_adjustment.adjust(window, self._noise)
+        else:
+            self._pending.set_result(bundle_adjustment.adjust(window, noise))
+        self._finish()
+
+    def _finish(self) -> None:
+        """Waits for an adjustment, if there is one, and brings the map up to date."""
+        if self._pending is None:
+            return
+        adjusted, self._pending = self._pending.result(), None
+        if adjusted is not None:
             bundle_adjustment.write_back(adjusted, self._map, self._max_error)
+        self._map.cull(self._config.keyframe.kept, _MIN_FOUND, _REDUNDANT)

@@ -179,7 +179,9 @@ class VisualOdometry:
         if enough < self.config.tracking.min_inliers:
             return self._estimate(view, Status.INITIALISING)
         self._map = LocalMap(view.descriptors.shape[1])
-        self._mapper = Mapper(self._map, self.config, self._noise, self._max_error, self._match)
+        self._mapper = Mapper(
+            self._map, self.config, self._noise, self._max_error, self._match, self._background
+        )
         self._mapper.insert(keyframe, adjust=False)
         if not metric:
             return self._estimate(view, Status.INITIALISING, is_keyframe=True)
@@ -233,23 +235,22 @@ class VisualOdometry:
         """The pose of a view: near the predicted one, else farther from it, else by keyframes."""
         guess = inverse(self._predicted(view.stamp_ns))
         radius = self.config.tracking.search_radius_px / self.camera.fx
-        best: _Located | None = None
-        for attempt in (
-            lambda: self._near(view, local_map, guess, radius),
-            lambda: self._near(view, local_map, guess, _WIDER * radius),
-            lambda: self._by_keyframes(view, local_map),
-        ):
-            located = attempt()
-            if located is not None and (best is None or len(located.rows) > len(best.rows)):
-                best = located
-            if best is not None and len(best.rows) >= _BELIEVED * self._last_inliers:
-                break
+        best = self._near(view, local_map, guess, radius)
+        if not self._is_believed(best):
+            best = _better(best, self._near(view, local_map, guess, _WIDER * radius))
+        if not self._is_believed(best):
+            for keyframe in self._tried(local_map):
+                best = _better(best, self._by_keyframe(view, local_map, keyframe))
         return best
+
+    def _is_believed(self, located: _Located | None) -> bool:
+        """Whether a pose explains enough of what the last frame saw."""
+        return located is not None and len(located.rows) >= _BELIEVED * self._last_inliers
 
     def _near(
         self, view: View, local_map: LocalMap, cam_from_world: Array, radius: float
     ) -> _Located | None:
-        """The pose by landmarks that a guessed pose puts within a radius (at z = 1) of keypoints."""
+        """The pose by landmarks that a guessed pose puts within a radius of keypoints."""
         rows = local_map.in_view(cam_from_world, _MARGIN * self._half_size)
         points = transform(cam_from_world, local_map.positions[rows])
         matches = match_pairs(
@@ -259,15 +260,6 @@ class VisualOdometry:
             pairs_near(points[:, :2] / points[:, 2:], view.bearings, radius),
         )
         return self._pose(view, local_map, rows[matches[:, 0]], matches[:, 1])
-
-    def _by_keyframes(self, view: View, local_map: LocalMap) -> _Located | None:
-        """The pose by the keyframe, of some, that gives most inliers."""
-        located = [self._by_keyframe(view, local_map, k) for k in self._tried(local_map)]
-        return max(
-            (one for one in located if one is not None),
-            key=lambda one: len(one.rows),
-            default=None,
-        )
 
     def _by_keyframe(self, view: View, local_map: LocalMap, keyframe: Keyframe) -> _Located | None:
         """The pose by the landmarks that one keyframe sees."""
@@ -404,8 +396,10 @@ class VisualOdometry:
 
     @property
     def _noise(self) -> Noise:
-        """Of the measurements: both a disparity's and a structured-light camera's error is the
-        same at any inverse depth."""
+        """Of the measurements.
+
+        Both a disparity's and a structured-light camera's error is the same at any inverse depth.
+        """
         depth = self.config.depth
         keypoint = self.config.tracking.keypoint_noise_px / self.camera.fx
         if self._stereo is not None and self.config.mode == "stereo":
@@ -418,6 +412,13 @@ class VisualOdometry:
         return Estimate(
             view.stamp_ns, status, metric_scale=metric, map_index=self._map_index, **values
         )
+
+
+def _better(located0: _Located | None, located1: _Located | None) -> _Located | None:
+    """The one with more inliers."""
+    if located0 is None or located1 is None:
+        return located0 or located1
+    return located1 if len(located1.rows) > len(located0.rows) else located0
 
 
 def _carried(reference: Keyframe, world_from_cam: Array) -> Array:
