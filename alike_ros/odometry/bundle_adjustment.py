@@ -31,8 +31,6 @@ _HELD = 1e-6
 #: be solved where one has no parallax. GTSAM takes information below 0.1 for none.
 _VAGUE = 2.0
 _ITERATIONS = 8
-#: Keyframes outside of the window that hold it in place.
-_MAX_HELD = 6
 #: From Estimate's order (translation, rotation) to GTSAM's, and back.
 _SWAP = np.array([3, 4, 5, 0, 1, 2])
 
@@ -106,16 +104,15 @@ def select(local_map: LocalMap, size: int, metric: bool, noise: Noise) -> Window
     twice = local_map.observers() >= 2
     rows = np.nonzero((local_map.observers(window) > 0) & twice)[0]
     shared = local_map.shared(rows)
-    outside = [
-        local_map.keyframes[i]
-        for i in np.argsort(-shared, kind="stable")
-        if shared[i] and local_map.keyframes[i] not in window
+    held = [
+        keyframe
+        for keyframe, count in zip(local_map.keyframes, shared, strict=True)
+        if count and keyframe not in window
     ]
-    held = outside[:_MAX_HELD]
     missing = (1 if metric else 2) - len(held)
     if missing > 0:
         oldest = sorted(window, key=lambda keyframe: keyframe.view.stamp_ns)[:missing]
-        held = [*held, *oldest]
+        held += oldest
         window = [keyframe for keyframe in window if keyframe not in oldest]
     if not window:
         return None
