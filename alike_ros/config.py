@@ -105,6 +105,9 @@ class KeyframeConfig(Checked):
     min_overlap: float = setting(
         0.5, "new keyframe below this share of the most inliers that the last one had", 0.0, 1.0
     )
+    max_parallax_deg: float = setting(
+        3.0, "new keyframe above this median angle between its rays and the last one's", 0.1
+    )
     kept: int = setting(30, "keyframes kept to return to, the least recently used go first", 2)
     min_parallax_deg: float = setting(
         1.0, "angle between two rays from which a landmark is triangulated", 0.0, 45.0

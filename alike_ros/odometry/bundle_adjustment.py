@@ -283,11 +283,19 @@ def _noise_models(noise: Noise) -> tuple[Any, Any]:
 
 
 def _covariances(window: Window, poses: Array, conditional: Array) -> Array:
-    """Of the poses, (n, 6, 6): given the held ones, plus what the surest of these brings along."""
-    surest = int(np.argmin(np.trace(window.covariance[:, :3, :3], axis1=1, axis2=2)))
-    base, covariance = window.poses[len(poses) + surest], window.covariance[surest]
-    to_own = np.stack([adjoint(inverse(pose) @ base) for pose in poses])
-    return np.asarray(conditional + to_own @ covariance @ to_own.swapaxes(1, 2))
+    """Of the poses, (n, 6, 6): given the held ones, plus what these bring along.
+
+    The held ones are off by much the same, each counts by the landmarks that it holds.
+    """
+    count = np.bincount(window.camera, minlength=len(window.poses))[len(poses) :]
+    weight = count / count.sum()
+    base = window.poses[len(poses) :]
+    covariances = np.array(conditional)
+    for own, pose in zip(covariances, poses, strict=True):
+        to_own = np.stack([adjoint(inverse(pose) @ other) for other in base])
+        carried = to_own @ window.covariance @ to_own.swapaxes(1, 2)
+        own += np.einsum("m,mij->ij", weight, carried)
+    return np.asarray(covariances)
 
 
 def _spread(window: Window, poses: Array, positions: Array, noise: Noise) -> Array:

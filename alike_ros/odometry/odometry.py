@@ -308,7 +308,7 @@ class VisualOdometry:
         reference.last_used = self._frame
         reference.most_inliers = max(reference.most_inliers, int(shared.max()))
         covariance = located.pose.covariance + _carried(reference, world_from_cam)
-        is_keyframe = self._is_due(reference, int(shared.max()))
+        is_keyframe = self._is_due(local_map, reference, int(shared.max()), located)
         if is_keyframe:
             keyframe = Keyframe(view, world_from_cam, covariance)
             keyframe.last_used = self._frame
@@ -326,9 +326,17 @@ class VisualOdometry:
             is_keyframe=is_keyframe,
         )
 
-    def _is_due(self, reference: Keyframe, shared: int) -> bool:
-        """Whether too little is left of what the most alike keyframe saw."""
-        return shared < self.config.keyframe.min_overlap * reference.most_inliers
+    def _is_due(
+        self, local_map: LocalMap, reference: Keyframe, shared: int, located: _Located
+    ) -> bool:
+        """Whether little is left of what the most alike keyframe saw, or it saw it elsewise."""
+        keyframe = self.config.keyframe
+        if shared < keyframe.min_overlap * reference.most_inliers:
+            return True
+        centre = inverse(located.pose.cam_from_world)[:3, 3]
+        points = local_map.positions[located.rows]
+        parallax = parallax_deg(points, reference.world_from_cam[:3, 3], centre)
+        return float(np.median(parallax)) > keyframe.max_parallax_deg
 
     def _without_pose(self, view: View, local_map: LocalMap) -> Estimate:
         """Bridges a short gap by the velocity; is lost in a longer one, until a new map starts."""

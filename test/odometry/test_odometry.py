@@ -192,7 +192,19 @@ def through_images(source, mode, camera_file=None, **settings):
     config = override(Config(mode=mode, provider="cpu"), settings)
     run = Run()
     replay(iter(sequence), sequence, load_extractor(config), config, run)
-    return run, measure(run, mode, sequence.truth)[0]
+    return run, measure(run, mode, sequence.truth)[0], sequence.truth
+
+
+def position_nees(run, truth):
+    """Mean squared error of the position over its covariance, as a share of what is expected."""
+    nees = []
+    first = run.estimates[0].world_from_cam
+    world_from_truth = first @ inverse(truth.world_from_cam[0])
+    for estimate, pose in zip(run.estimates[1:], truth.world_from_cam[1:], strict=False):
+        error = (inverse(estimate.world_from_cam) @ world_from_truth @ pose)[:3, 3]
+        nees.append(error @ np.linalg.solve(estimate.covariance[:3, :3], error) / 3)
+    print("nees", np.mean(nees))
+    return np.mean(nees)
 
 
 @pytest.mark.parametrize(
@@ -205,12 +217,13 @@ def through_images(source, mode, camera_file=None, **settings):
     ],
 )
 def test_rendered_scenes(source, mode, bound):
-    run, metrics = through_images(source, mode)
+    run, metrics, truth = through_images(source, mode)
     assert metrics.lost == 0
     assert metrics.tracked >= metrics.frames - 10
     assert metrics.ate_rmse_m < bound
     assert metrics.scale_aligned == (mode == "mono")
     if mode != "mono":
+        assert 0.3 < position_nees(run, truth) < 2.5  # measured: see above
         assert rotation_angle(run.estimates[0].world_from_cam[:3, :3]) == 0
 
 
