@@ -32,6 +32,8 @@ setup(
     extras_require={
         "standalone": [
             "evo",
+            # no other platform has wheels; without it there is no bundle adjustment
+            "gtsam; platform_machine in 'x86_64 aarch64'",
             "matplotlib",
             "numpy",
             "onnxruntime",

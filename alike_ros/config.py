@@ -86,6 +86,16 @@ class TrackingConfig(Checked):
     max_reprojection_px: float = setting(3.0, "reprojection error up to which a match counts", 0.1)
     min_inliers: int = setting(15, "fewest inliers of a pose that counts as tracked", 6)
     ransac_iterations: int = setting(300, "most hypotheses of one pose estimate", 10)
+    search_radius_px: float = setting(
+        15.0, "landmarks are looked for within this distance of where they are predicted", 1.0
+    )
+    bridge_s: float = setting(
+        0.3, "gap up to which the pose is predicted from the velocity, seconds", 0.0, 5.0
+    )
+    reset_countdown: int = setting(
+        0, "lost frames after which a new map starts at the last pose; 0 is never", 0
+    )
+    keypoint_noise_px: float = setting(0.7, "standard deviation of a keypoint", 0.01)
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,9 @@ class KeyframeConfig(Checked):
     min_overlap: float = setting(
         0.5, "new keyframe below this share of the most inliers that the last one had", 0.0, 1.0
     )
+    max_parallax_deg: float = setting(
+        3.0, "new keyframe above this median angle between its rays and the last one's", 0.1
+    )
     kept: int = setting(30, "keyframes kept to return to, the least recently used go first", 2)
     min_parallax_deg: float = setting(
         1.0, "angle between two rays from which a landmark is triangulated", 0.0, 45.0
@@ -102,6 +115,14 @@ class KeyframeConfig(Checked):
     start_parallax_deg: float = setting(
         2.0, "mono: median angle between the rays of the two views that start the map", 0.0, 45.0
     )
+
+
+@dataclass(frozen=True)
+class BundleConfig(Checked):
+    """Adjustment of keyframes and landmarks together."""
+
+    enabled: bool = setting(True, "adjust the newest keyframes and their landmarks (gtsam)")
+    window: int = setting(8, "keyframes that are adjusted together", 2, 50)
 
 
 @dataclass(frozen=True)
@@ -123,6 +144,7 @@ class Config(Checked):
     depth: DepthConfig = field(default_factory=DepthConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     keyframe: KeyframeConfig = field(default_factory=KeyframeConfig)
+    bundle: BundleConfig = field(default_factory=BundleConfig)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class Run:
 
     @property
     def trajectory(self) -> Trajectory:
-        """The tracked frames."""
+        """The frames that have a pose, tracked or predicted."""
         tracked = [e for e in self.estimates if e.world_from_cam is not None]
         return Trajectory.from_poses(
             [e.stamp_ns for e in tracked],
@@ -56,6 +56,7 @@ class Metrics:
     frames: int
     initialising: int
     tracked: int
+    degraded: int
     lost: int
     keyframes: int
     path_length_m: float | None
@@ -81,6 +82,7 @@ def measure(run: Run, mode: str, truth: Trajectory | None) -> tuple[Metrics, Acc
         frames=len(run.estimates),
         initialising=run.count(Status.INITIALISING),
         tracked=run.count(Status.TRACKING),
+        degraded=run.count(Status.DEGRADED),
         lost=run.count(Status.LOST),
         keyframes=sum(estimate.is_keyframe for estimate in run.estimates),
         path_length_m=trajectory.length_m * scale if metric else None,
@@ -123,6 +125,7 @@ def table(metrics: Metrics) -> str:
     rows = [
         ("frames", f"{metrics.frames}"),
         ("tracked", f"{metrics.tracked}"),
+        ("degraded", f"{metrics.degraded}"),
         ("lost", f"{metrics.lost}"),
         ("initialising", f"{metrics.initialising}"),
         ("keyframes", f"{metrics.keyframes}"),

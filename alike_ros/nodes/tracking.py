@@ -40,6 +40,7 @@ from alike_ros.odometry.estimate import Estimate, Status
 _LEVELS = {
     Status.INITIALISING: DiagnosticStatus.WARN,
     Status.TRACKING: DiagnosticStatus.OK,
+    Status.DEGRADED: DiagnosticStatus.WARN,
     Status.LOST: DiagnosticStatus.ERROR,
 }
 
@@ -140,7 +141,7 @@ class Tracking:
             self._requests.popleft()()
         if self._camera is not camera:
             self._forget_map()
-            self._odometry = VisualOdometry(camera, self._node.config)
+            self._odometry = VisualOdometry(camera, self._node.config, background=True)
             self._camera = camera
         self._odometry.config = self._node.config  # may be set while running
         return self._odometry

@@ -13,6 +13,7 @@ class Status(Enum):
 
     INITIALISING = "initialising"  # mono: two views with enough parallax are still to come
     TRACKING = "tracking"
+    DEGRADED = "degraded"  # no match for a moment: the pose is a prediction
     LOST = "lost"
 
 
@@ -20,9 +21,9 @@ class Status(Enum):
 class Estimate:
     """The pose at one frame, or why there is none.
 
-    world_from_cam (4, 4) is None unless status is TRACKING; world is the optical frame of the
-    first camera. covariance (6, 6) is of (translation, rotation) in the camera's frame, m^2 and
-    rad^2: world_from_cam_true = world_from_cam @ exp(error). None where it is unknown.
+    world_from_cam (4, 4) is None unless status is TRACKING or DEGRADED; world is the optical frame
+    of the first camera. covariance (6, 6) is of (translation, rotation) in the camera's frame,
+    m^2 and rad^2: world_from_cam_true = world_from_cam @ exp(error). None where it is unknown.
     """
 
     stamp_ns: int
@@ -31,5 +32,6 @@ class Estimate:
     covariance: Array | None = None
     num_matches: int = 0
     num_inliers: int = 0
-    is_keyframe: bool = False  # this frame, or the one before it, became a keyframe
+    is_keyframe: bool = False  # this frame became a keyframe
     metric_scale: bool = False  # False: mono, lengths are in an arbitrary unit
+    map_index: int = 0  # counts new maps after a loss: poses of different maps may be apart

@@ -1,4 +1,4 @@
-"""Visual odometry, frame to keyframe: mono, RGB-D and stereo in one tracker."""
+"""Visual odometry: mono, RGB-D and stereo in one tracker."""
 
 from __future__ import annotations
 
@@ -12,10 +12,22 @@ from alike_ros.camera import Camera, StereoCamera
 from alike_ros.config import Config
 from alike_ros.errors import ConfigError, DataError
 from alike_ros.features import Features
-from alike_ros.geometry import Array, adjoint, inverse, parallax_deg, transform, triangulate
-from alike_ros.matching import match_mutual
+from alike_ros.geometry import (
+    Array,
+    adjoint,
+    from_Rt,
+    inverse,
+    parallax_deg,
+    rotation_exp,
+    rotation_log,
+    transform,
+    triangulate,
+)
+from alike_ros.matching import match_mutual, match_pairs, pairs_near
+from alike_ros.odometry.bundle_adjustment import Noise
 from alike_ros.odometry.estimate import Estimate, Status
-from alike_ros.odometry.keyframe import Keyframe
+from alike_ros.odometry.local_map import Keyframe, LocalMap, Rows
+from alike_ros.odometry.mapping import Mapper
 from alike_ros.odometry.pose import PoseResult, pose_from_points, relative_pose
 from alike_ros.odometry.view import View, check_size, sampled_depth, stereo_depth
 
@@ -30,57 +42,80 @@ class Matcher(Protocol):
         ...
 
 
-#: Kept keyframes that a frame is matched with when the current one no longer serves.
+#: Keyframes that a lost frame is matched with; other ones at the next frame.
 _TRIED = 3
+#: A prediction is believed when it finds this share of the last frame's inliers.
+_BELIEVED = 0.5
+#: Where it is not, landmarks are looked for in a circle larger by this factor.
+_WIDER = 4.0
+#: Landmarks outside the image by this share of its size may come into view.
+_MARGIN = 1.3
+#: Of a camera in the hand, rad/s^2: what a prediction is off by.
+_ANGULAR_ACCELERATION = 2.0
 
 
 @dataclass(frozen=True)
 class _Located:
-    """A view against a keyframe: its pose, if any, and what matched (K, 2)."""
+    """A view in the map: its pose, and what agrees with it: rows (K,) at keypoints (K,)."""
 
-    keyframe: Keyframe
-    pose: PoseResult | None
-    num_matches: int  # with keypoints whose landmark is known
-    unknown: NDArray[np.int64]  # with the others
-    inliers: NDArray[np.int64]
+    pose: PoseResult
+    num_matches: int
+    rows: Rows
+    keypoints: Rows
 
-    @property
-    def num_inliers(self) -> int:
-        return len(self.inliers)
 
-    @property
-    def overlap(self) -> float:
-        """Inliers as a share of the most that any frame had with this keyframe."""
-        return self.num_inliers / max(self.keyframe.most_inliers, self.num_inliers, 1)
+@dataclass(frozen=True)
+class _Moment:
+    """A pose of the past, from which the next one is predicted."""
+
+    stamp_ns: int
+    world_from_cam: Array
+    covariance: Array
 
 
 class VisualOdometry:
     """Follows a camera: features in, poses out; no files, clocks or topics.
 
-    Every frame is matched with the current keyframe. Points whose depth is known, measured or
-    triangulated, give the pose (PnP). When too little of the keyframe is left in view, a kept one
-    that serves better takes its place, else the frame itself, which takes the landmarks along.
+    A frame is matched with the landmarks that lie in view of its predicted pose, else with kept
+    keyframes; points whose place is known give the pose (PnP). When too little of what a keyframe
+    saw is left, the frame becomes one itself: it adds landmarks, and bundle adjustment moves all
+    that it sees into place.
     """
 
     def __init__(
-        self, camera: Camera | StereoCamera, config: Config, match: Matcher = match_mutual
+        self,
+        camera: Camera | StereoCamera,
+        config: Config,
+        match: Matcher = match_mutual,
+        background: bool = False,
     ) -> None:
+        """background: bundle adjustment in a thread of its own; else every frame waits for it."""
         if config.mode == "stereo" and not isinstance(camera, StereoCamera):
             raise ConfigError("mode stereo needs a StereoCamera: two calibrations and a baseline")
         self.config = config
         self.camera = camera.left if isinstance(camera, StereoCamera) else camera
         self._stereo = camera if isinstance(camera, StereoCamera) else None
         self._match_mutual = match
+        self._background = background
         last = np.array([self.camera.width - 1, self.camera.height - 1])
         corners = self.camera.bearings(np.stack([np.zeros(2), last]))
-        self._field_of_view = np.abs(corners).max(axis=0)
+        self._half_size = np.abs(corners).max(axis=0)  # of the image, at z = 1
         self.reset()
 
     def reset(self) -> None:
         """Forgets everything; the next frame is the new origin of the world."""
-        self._keyframes: list[Keyframe] = []  # the last one is current
-        self._lost_frames = 0
         self._last_stamp_ns: int | None = None
+        self._frame = 0
+        self._map_index = 0
+        self._new_map(np.eye(4), np.zeros((6, 6)))
+
+    def _new_map(self, world_from_cam: Array, covariance: Array) -> None:
+        """The next frame starts a map at this pose."""
+        self._map: LocalMap | None = None
+        self._origin = world_from_cam, covariance
+        self._past: list[_Moment] = []  # the last two tracked frames
+        self._last_inliers = 0
+        self._lost_frames = 0
 
     def track(
         self,
@@ -95,11 +130,16 @@ class VisualOdometry:
         features of the right image (stereo).
         """
         view = self._view(stamp_ns, features, depth, right)
-        if not self._keyframes:
+        self._frame += 1
+        if self._map is None:
             return self._start(view)
-        if self._keyframes[-1].known.any():
-            return self._localise(view)
-        return self._initialise(view, self._keyframes[-1])
+        self._mapper.collect()
+        if not len(self._map):
+            return self._initialise(view, self._map)
+        located = self._locate(view, self._map)
+        if located is None:
+            return self._without_pose(view, self._map)
+        return self._tracked(view, self._map, located)
 
     def _view(
         self, stamp_ns: int, features: Features, depth: NDArray[Any] | None, right: Features | None
@@ -109,11 +149,9 @@ class VisualOdometry:
         self._last_stamp_ns = stamp_ns
         bearings = self.camera.bearings(features.keypoints)
         depths = self._depths(features, depth, right)
-        # both a disparity's and a structured-light camera's error grows with the depth's square
-        noise = self.config.depth.noise
-        if self.config.mode == "stereo" and self._stereo is not None:
-            noise = self.config.depth.disparity_noise_px / (self.camera.fx * self._stereo.baseline)
-        return View(stamp_ns, bearings, features.descriptors, depths, noise * depths**2)
+        return View(
+            stamp_ns, bearings, features.descriptors, depths, self._noise.inverse_depth * depths**2
+        )
 
     def _depths(
         self, features: Features, depth: NDArray[Any] | None, right: Features | None
@@ -133,142 +171,265 @@ class VisualOdometry:
         return np.full(len(features), np.nan)
 
     def _start(self, view: View) -> Estimate:
-        """The first frame: the origin of the world, if there is anything to see."""
-        keyframe = Keyframe(view, np.eye(4), np.zeros((6, 6)))
+        """The first frame of a map, if there is anything to see."""
+        world_from_cam, covariance = self._origin
+        keyframe = Keyframe(view, world_from_cam, covariance)
         metric = self.config.mode != "mono"
-        enough = keyframe.known.sum() if metric else len(view.bearings)
+        enough = np.isfinite(view.depths).sum() if metric else len(view.bearings)
         if enough < self.config.tracking.min_inliers:
             return self._estimate(view, Status.INITIALISING)
-        self._keyframes = [keyframe]
-        self._previous = keyframe  # the last frame whose pose is known
+        self._map = LocalMap(view.descriptors.shape[1])
+        self._mapper = Mapper(
+            self._map, self.config, self._noise, self._max_error, self._match, self._background
+        )
+        self._mapper.insert(keyframe, adjust=False)
         if not metric:
             return self._estimate(view, Status.INITIALISING, is_keyframe=True)
-        return self._tracked(keyframe, num_matches=0, num_inliers=int(enough), is_keyframe=True)
+        self._remember(view, world_from_cam, covariance, len(self._map))
+        return self._estimate(
+            view,
+            Status.TRACKING,
+            world_from_cam=world_from_cam,
+            covariance=covariance,
+            num_inliers=len(self._map),
+            is_keyframe=True,
+        )
 
-    def _initialise(self, view: View, first: Keyframe) -> Estimate:
+    def _initialise(self, view: View, local_map: LocalMap) -> Estimate:
         """Mono: the first landmarks, from two views with enough parallax.
 
         The unit of length is the distance of these two views' cameras.
         """
-        tracking = self.config.tracking
-        matches = self._match(first, view)
+        first = local_map.keyframes[0]
+        matches = self._match(first.view.descriptors, view.descriptors)
         bearings0, bearings1 = first.view.bearings[matches[:, 0]], view.bearings[matches[:, 1]]
         result = relative_pose(bearings0, bearings1, self._max_error)
-        if result is None or result.num_inliers < tracking.min_inliers:
+        if result is None or result.num_inliers < self.config.tracking.min_inliers:
             return self._restart(view, len(matches))
         points = triangulate(bearings0, bearings1, result.cam_from_world)[result.inliers]
-        world_from_cam = inverse(result.cam_from_world)
-        parallax = parallax_deg(points, np.zeros(3), world_from_cam[:3, 3])
+        first_from_cam = inverse(result.cam_from_world)
+        parallax = parallax_deg(points, np.zeros(3), first_from_cam[:3, 3])
         if np.median(parallax) < self.config.keyframe.start_parallax_deg:
             return self._estimate(view, Status.INITIALISING, num_matches=len(matches))
-        first.triangulate(view, world_from_cam, matches[result.inliers], 0.0, self._max_error)
-        return self._localise(view)
+        second = Keyframe(view, first.world_from_cam @ first_from_cam, first.covariance)
+        second.last_used = self._frame
+        self._mapper.insert_pair(second, matches[result.inliers])
+        self._remember(view, second.world_from_cam, second.covariance, len(local_map))
+        return self._estimate(
+            view,
+            Status.TRACKING,
+            world_from_cam=second.world_from_cam,
+            covariance=second.covariance,
+            num_matches=len(matches),
+            num_inliers=result.num_inliers,
+            is_keyframe=True,
+        )
 
     def _restart(self, view: View, num_matches: int) -> Estimate:
-        """Mono: the first view is out of sight, so the world starts here."""
-        self._keyframes = []
+        """Mono: the first view is out of sight, so the map starts here."""
+        self._map = None
         estimate = self._start(view)
         return self._estimate(view, estimate.status, num_matches=num_matches, is_keyframe=True)
 
-    def _localise(self, view: View) -> Estimate:
-        """The pose against the current keyframe, else against the best of the others."""
-        located = self._locate(view, self._keyframes[-1])
-        if located.overlap < self.config.keyframe.min_overlap:
-            others = [self._locate(view, keyframe) for keyframe in self._nearest(located)]
-            located = max([located, *others], key=lambda other: other.num_inliers)
-        if located.pose is None:
-            self._lost_frames += 1
-            return self._estimate(view, Status.LOST, num_matches=located.num_matches)
-        self._lost_frames = 0
-        current = self._learn(view, located, located.pose)
-        fading = located.overlap < self.config.keyframe.min_overlap
-        reference = current if fading else located.keyframe
-        is_new = all(reference is not keyframe for keyframe in self._keyframes)
-        self._make_current(reference)
-        self._previous = current
-        return self._tracked(current, located.num_matches, located.num_inliers, is_new)
+    def _locate(self, view: View, local_map: LocalMap) -> _Located | None:
+        """The pose of a view: near the predicted one, else farther from it, else by keyframes."""
+        guess = inverse(self._predicted(view.stamp_ns))
+        radius = self.config.tracking.search_radius_px / self.camera.fx
+        best = self._near(view, local_map, guess, radius)
+        if not self._is_believed(best):
+            best = _better(best, self._near(view, local_map, guess, _WIDER * radius))
+        if not self._is_believed(best):
+            for keyframe in self._tried(local_map):
+                best = _better(best, self._by_keyframe(view, local_map, keyframe))
+        return best
 
-    def _locate(self, view: View, keyframe: Keyframe) -> _Located:
-        """The pose of a view by the landmarks of one keyframe."""
-        tracking = self.config.tracking
-        matches = self._match(keyframe, view)
-        known = keyframe.known[matches[:, 0]]
-        i, j = matches[known].T
-        pose = pose_from_points(
-            keyframe.landmarks[i],
-            keyframe.spread[i],
-            view.bearings[j],
-            self._max_error,
-            tracking.ransac_iterations,
+    def _is_believed(self, located: _Located | None) -> bool:
+        """Whether a pose explains enough of what the last frame saw."""
+        return located is not None and len(located.rows) >= _BELIEVED * self._last_inliers
+
+    def _near(
+        self, view: View, local_map: LocalMap, cam_from_world: Array, radius: float
+    ) -> _Located | None:
+        """The pose by landmarks that a guessed pose puts within a radius of keypoints."""
+        rows = local_map.in_view(cam_from_world, _MARGIN * self._half_size)
+        points = transform(cam_from_world, local_map.positions[rows])
+        matches = match_pairs(
+            local_map.descriptors[rows],
+            view.descriptors,
+            self.config.matching.min_similarity,
+            pairs_near(points[:, :2] / points[:, 2:], view.bearings, radius),
         )
-        if pose is None or pose.num_inliers < tracking.min_inliers:
-            return _Located(keyframe, None, len(i), matches[:0], matches[:0])
-        return _Located(keyframe, pose, len(i), matches[~known], matches[known][pose.inliers])
+        return self._pose(view, local_map, rows[matches[:, 0]], matches[:, 1])
 
-    def _nearest(self, located: _Located) -> list[Keyframe]:
-        """The frame before, and some kept keyframes: those that see most of what it sees now.
+    def _by_keyframe(self, view: View, local_map: LocalMap, keyframe: Keyframe) -> _Located | None:
+        """The pose by the landmarks that one keyframe sees."""
+        seen = np.nonzero(keyframe.landmarks >= 0)[0]
+        matches = self._match(keyframe.view.descriptors[seen], view.descriptors)
+        rows = keyframe.landmarks[seen[matches[:, 0]]]
+        found = self._pose(view, local_map, rows, matches[:, 1])
+        if found is None:
+            return None
+        radius = self.config.tracking.search_radius_px / self.camera.fx
+        wider = self._near(view, local_map, found.pose.cam_from_world, radius)
+        return found if wider is None or len(wider.rows) < len(found.rows) else wider
+
+    def _pose(
+        self, view: View, local_map: LocalMap, rows: Rows, keypoints: Rows
+    ) -> _Located | None:
+        """The pose by matched landmarks, where enough of them agree."""
+        pose = pose_from_points(
+            local_map.positions[rows],
+            local_map.spread[rows],
+            view.bearings[keypoints],
+            self._max_error,
+            self.config.tracking.ransac_iterations,
+        )
+        if pose is None or pose.num_inliers < self.config.tracking.min_inliers:
+            return None
+        return _Located(pose, len(rows), rows[pose.inliers], keypoints[pose.inliers])
+
+    def _tried(self, local_map: LocalMap) -> list[Keyframe]:
+        """Some keyframes: those that see most of what the last pose had in view.
 
         While lost, a few more at every frame, until all have had their turn.
         """
-        cam_from_world = (
-            inverse(self._previous.world_from_cam)
-            if located.pose is None
-            else located.pose.cam_from_world
+        rows = local_map.in_view(inverse(self._past[-1].world_from_cam), self._half_size)
+        order = np.argsort(-local_map.shared(rows), kind="stable")
+        first = self._lost_frames * _TRIED % len(order)
+        return [local_map.keyframes[i] for i in order[first : first + _TRIED]]
+
+    def _tracked(self, view: View, local_map: LocalMap, located: _Located) -> Estimate:
+        """Moves on, with the view as a keyframe where it is time for one."""
+        world_from_cam = inverse(located.pose.cam_from_world)
+        in_view = local_map.in_view(located.pose.cam_from_world, self._half_size)
+        local_map.count_sightings(in_view, located.rows)
+        shared = local_map.shared(located.rows)
+        reference = local_map.keyframes[int(shared.argmax())]
+        reference.last_used = self._frame
+        reference.most_inliers = max(reference.most_inliers, int(shared.max()))
+        covariance = located.pose.covariance + _carried(reference, world_from_cam)
+        is_keyframe = self._is_due(local_map, reference, int(shared.max()), located)
+        if is_keyframe:
+            keyframe = Keyframe(view, world_from_cam, covariance)
+            keyframe.last_used = self._frame
+            local_map.observe(keyframe, located.rows, located.keypoints)
+            self._mapper.insert(keyframe)
+            world_from_cam, covariance = keyframe.world_from_cam, keyframe.covariance
+        self._remember(view, world_from_cam, covariance, len(located.rows))
+        return self._estimate(
+            view,
+            Status.TRACKING,
+            world_from_cam=world_from_cam,
+            covariance=covariance,
+            num_matches=located.num_matches,
+            num_inliers=len(located.rows),
+            is_keyframe=is_keyframe,
         )
-        others = sorted(
-            self._keyframes[:-1], key=lambda keyframe: -self._in_view(keyframe, cam_from_world)
-        )
-        first = self._lost_frames * _TRIED % max(len(others), 1)
-        return [self._previous, *others[first : first + _TRIED]]
 
-    def _in_view(self, keyframe: Keyframe, cam_from_world: Array) -> int:
-        """How many landmarks of a keyframe lie in the image of a camera."""
-        x, y, z = transform(cam_from_world, keyframe.landmarks[keyframe.known]).T
-        half_width, half_height = self._field_of_view
-        return int(((z > 0) & (abs(x) < half_width * z) & (abs(y) < half_height * z)).sum())
+    def _is_due(
+        self, local_map: LocalMap, reference: Keyframe, shared: int, located: _Located
+    ) -> bool:
+        """Whether little is left of what the most alike keyframe saw, or it saw it elsewise."""
+        keyframe = self.config.keyframe
+        if shared < keyframe.min_overlap * reference.most_inliers:
+            return True
+        centre = inverse(located.pose.cam_from_world)[:3, 3]
+        points = local_map.positions[located.rows]
+        parallax = parallax_deg(points, reference.world_from_cam[:3, 3], centre)
+        return float(np.median(parallax)) > keyframe.max_parallax_deg
 
-    def _make_current(self, keyframe: Keyframe) -> None:
-        """Moves a keyframe, old or new, to the end of the list, whose length is bounded."""
-        kept = [other for other in self._keyframes if other is not keyframe]
-        self._keyframes = [*kept[-(self.config.keyframe.kept - 1) :], keyframe]
+    def _without_pose(self, view: View, local_map: LocalMap) -> Estimate:
+        """Bridges a short gap by the velocity; is lost in a longer one, until a new map starts."""
+        tracking = self.config.tracking
+        last = self._past[-1]
+        self._lost_frames += 1
+        if self._gap_s(view.stamp_ns) <= tracking.bridge_s:
+            pose = self._predicted(view.stamp_ns)
+            to_cam = adjoint(inverse(pose) @ last.world_from_cam)
+            covariance = to_cam @ last.covariance @ to_cam.T + self._drift(view, local_map)
+            return self._estimate(
+                view, Status.DEGRADED, world_from_cam=pose, covariance=covariance
+            )
+        if tracking.reset_countdown and self._lost_frames >= tracking.reset_countdown:
+            self._new_map(last.world_from_cam, last.covariance)
+            self._map_index += 1
+        return self._estimate(view, Status.LOST)
 
-    def _learn(self, view: View, located: _Located, pose: PoseResult) -> Keyframe:
-        """The view as a keyframe, after its parent has gained landmarks from it."""
-        parent = located.keyframe
-        world_from_cam = inverse(pose.cam_from_world)
-        seen = np.concatenate([located.inliers, located.unknown])
-        minimum = self.config.keyframe.min_parallax_deg
-        parent.triangulate(view, world_from_cam, seen, minimum, self._max_error)
-        parent.most_inliers = max(parent.most_inliers, located.num_inliers)
-        # what one step adds stands in the new camera's frame, what came before is carried over
-        to_new = adjoint(pose.cam_from_world @ parent.world_from_cam)
-        covariance = to_new @ parent.covariance @ to_new.T + pose.covariance
-        current = Keyframe(view, world_from_cam, covariance)
-        current.inherit(parent, seen)
-        return current
+    def _drift(self, view: View, local_map: LocalMap) -> Array:
+        """Covariance (6, 6) of a prediction: the velocity changes like that of a hand-held camera.
 
-    def _match(self, keyframe: Keyframe, view: View) -> NDArray[np.int64]:
+        Shifts are taken to look as large as turns, which needs no unit of length.
+        """
+        turn = _ANGULAR_ACCELERATION / 2 * self._gap_s(view.stamp_ns) ** 2
+        points = transform(inverse(self._past[-1].world_from_cam), local_map.positions)
+        shift = turn * float(np.median(np.linalg.norm(points, axis=1)))
+        return np.diag([shift**2] * 3 + [turn**2] * 3)
+
+    def _gap_s(self, stamp_ns: int) -> float:
+        """Seconds since the last tracked frame."""
+        return (stamp_ns - self._past[-1].stamp_ns) * 1e-9
+
+    def _remember(
+        self, view: View, world_from_cam: Array, covariance: Array, inliers: int
+    ) -> None:
+        """What the next frame is predicted from; a velocity across a long gap says nothing."""
+        known = self._past and self._gap_s(view.stamp_ns) <= self.config.tracking.bridge_s
+        before = self._past[-1:] if known else []
+        self._past = [*before, _Moment(view.stamp_ns, world_from_cam, covariance)]
+        self._last_inliers = inliers
+        self._lost_frames = 0
+
+    def _predicted(self, stamp_ns: int) -> Array:
+        """The pose at a time, world_from_cam: at constant velocity, but not for long."""
+        last = self._past[-1]
+        if len(self._past) < 2:
+            return last.world_from_cam
+        before = self._past[0]
+        ahead_s = min(self._gap_s(stamp_ns), self.config.tracking.bridge_s)
+        share = ahead_s * 1e9 / (last.stamp_ns - before.stamp_ns)
+        step = inverse(before.world_from_cam) @ last.world_from_cam
+        rotation = rotation_exp(share * rotation_log(step[:3, :3]))
+        return last.world_from_cam @ from_Rt(rotation, share * step[:3, 3])
+
+    def _match(
+        self, descriptors0: NDArray[np.float32], descriptors1: NDArray[np.float32]
+    ) -> NDArray[np.int64]:
         floor = self.config.matching.min_similarity
-        return self._match_mutual(keyframe.view.descriptors, view.descriptors, floor)
+        return self._match_mutual(descriptors0, descriptors1, floor)
 
     @property
     def _max_error(self) -> float:
         """Largest reprojection error of an inlier, at z = 1."""
         return self.config.tracking.max_reprojection_px / self.camera.fx
 
-    def _tracked(
-        self, current: Keyframe, num_matches: int, num_inliers: int, is_keyframe: bool
-    ) -> Estimate:
-        return self._estimate(
-            current.view,
-            Status.TRACKING,
-            world_from_cam=current.world_from_cam,
-            covariance=current.covariance,
-            num_matches=num_matches,
-            num_inliers=num_inliers,
-            is_keyframe=is_keyframe,
-        )
+    @property
+    def _noise(self) -> Noise:
+        """Of the measurements.
+
+        Both a disparity's and a structured-light camera's error is the same at any inverse depth.
+        """
+        depth = self.config.depth
+        keypoint = self.config.tracking.keypoint_noise_px / self.camera.fx
+        if self._stereo is not None and self.config.mode == "stereo":
+            pixels = self.camera.fx * self._stereo.baseline
+            return Noise(keypoint, depth.disparity_noise_px / pixels)
+        return Noise(keypoint, depth.noise)
 
     def _estimate(self, view: View, status: Status, **values: Any) -> Estimate:
         metric = self.config.mode != "mono"
-        return Estimate(view.stamp_ns, status, metric_scale=metric, **values)
+        return Estimate(
+            view.stamp_ns, status, metric_scale=metric, map_index=self._map_index, **values
+        )
+
+
+def _better(located0: _Located | None, located1: _Located | None) -> _Located | None:
+    """The one with more inliers."""
+    if located0 is None or located1 is None:
+        return located0 or located1
+    return located1 if len(located1.rows) > len(located0.rows) else located0
+
+
+def _carried(reference: Keyframe, world_from_cam: Array) -> Array:
+    """Covariance of a keyframe's pose, in the frame of a camera that is tracked by it."""
+    to_cam = adjoint(inverse(world_from_cam) @ reference.world_from_cam)
+    return np.asarray(to_cam @ reference.covariance @ to_cam.T)

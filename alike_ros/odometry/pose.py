@@ -78,17 +78,18 @@ def refine(
         along = (J[:, :, :3] @ (spread[inliers] @ cam_from_world[:3, :3].T)[:, :, None])[..., 0]
         sigma = _noise(residuals, along)
         W = _inverse_covariance(sigma, along)  # (n, 2, 2)
-        distance = np.sqrt(np.einsum("ni,nij,nj->n", residuals, W, residuals))
+        whitened = (W @ residuals[:, :, None])[..., 0]
+        distance = np.sqrt((residuals * whitened).sum(1))
         W *= np.minimum(1, _HUBER / np.maximum(distance, 1e-12))[:, None, None]
-        JW = J.transpose(0, 2, 1) @ W  # (n, 6, 2)
-        H = np.einsum("nik,nkj->ij", JW, J)
+        WJ = (W @ J).reshape(-1, 6)  # (2n, 6)
+        H = J.reshape(-1, 6).T @ WJ
         try:
             information = np.linalg.inv(H)
         except np.linalg.LinAlgError:
             return None
-        step = information @ np.einsum("nik,nk->i", JW, residuals)
+        step = information @ (residuals.ravel() @ WJ)
         cam_from_world = from_Rt(rotation_exp(step[3:]), step[:3]) @ cam_from_world
-        if np.abs(step).max() < 1e-8:
+        if np.abs(step).max() < 1e-6:
             break
     points_in_cam = transform(cam_from_world, points)
     inliers = _within(points_in_cam, _residuals(points_in_cam, bearings), max_error)

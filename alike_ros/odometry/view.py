@@ -13,7 +13,7 @@ from alike_ros.config import DepthConfig
 from alike_ros.errors import DataError
 from alike_ros.features import Features
 from alike_ros.geometry import Array
-from alike_ros.matching import match_mutual
+from alike_ros.matching import match_pairs, pairs_between
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,14 @@ def stereo_depth(
 ) -> Array:
     """Depths (N,) of the left keypoints, NaN where no right keypoint matches along the row."""
     rectified_left, rectified_right = stereo.rectify(left.keypoints, right.keypoints)
-    disparity = rectified_left[:, None, 0] - rectified_right[None, :, 0]  # (N, M)
-    row_error = np.abs(rectified_left[:, None, 1] - rectified_right[None, :, 1])
-    allowed = (row_error <= config.max_row_error_px) & (disparity >= config.min_disparity_px)
-    i, j = match_mutual(left.descriptors, right.descriptors, min_similarity, allowed).T
+    (x_left, y_left), (x_right, y_right) = rectified_left.T, rectified_right.T
+    error = config.max_row_error_px
+    pairs = pairs_between(y_left - error, y_left + error, y_right)
+    disparity = x_left[pairs[:, 0]] - x_right[pairs[:, 1]]
+    pairs = pairs[disparity >= config.min_disparity_px]
+    i, j = match_pairs(left.descriptors, right.descriptors, min_similarity, pairs).T
     depths = np.full(len(left), np.nan)
-    depths[i] = stereo.depth(rectified_left[i], disparity[i, j])
+    depths[i] = stereo.depth(rectified_left[i], x_left[i] - x_right[j])
     return depths
 
 

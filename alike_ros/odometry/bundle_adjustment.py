@@ -1,0 +1,329 @@
+"""Keyframes and landmarks of a window, adjusted together by GTSAM."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from alike_ros.geometry import Array, adjoint, inverse, transform
+from alike_ros.odometry.local_map import Keyframe, LocalMap, Rows
+
+try:
+    import gtsam
+except ModuleNotFoundError:  # no wheel for this platform
+    gtsam = None  # type: ignore[assignment,unused-ignore]
+
+log = logging.getLogger(__name__)
+
+#: Residuals beyond this many standard deviations weigh less (Huber 1964).
+_HUBER = 1.345
+#: Depths further than this many standard deviations from the landmark are left out.
+_DEPTH_GATE = 4.0
+#: Bearings further than this many standard deviations are left out, too.
+_GATE = 10.0
+#: Poses that are held are held to this many metres and radians.
+_HELD = 1e-6
+#: A landmark is expected in its place to this share of the usual distance, so that the system can
+#: be solved where one has no parallax. GTSAM takes information below 0.1 for none.
+_VAGUE = 2.0
+_ITERATIONS = 8
+#: From Estimate's order (translation, rotation) to GTSAM's, and back.
+_SWAP = np.array([3, 4, 5, 0, 1, 2])
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Standard deviations of the measurements.
+
+    keypoint: of a bearing, at z = 1; inverse_depth: of 1 / depth, 1/m, the same at any depth.
+    """
+
+    keypoint: float
+    inverse_depth: float
+
+    def scaled(self, factor: float) -> Noise:
+        """The same where lengths are multiplied by a factor."""
+        return Noise(self.keypoint, self.inverse_depth / factor)
+
+
+@dataclass(frozen=True)
+class Window:
+    """What is adjusted: a copy, so that it can be done in another thread.
+
+    window (n) and held (m): keyframes whose poses move, and do not; poses (n + m, 4, 4) of both,
+    covariance (m, 6, 6) of the held ones; rows (M,) and positions (M, 3) of the landmarks; of K
+    observations: camera (K,) counts poses, landmark (K,) counts rows, bearings (K, 2), depths
+    (K,), NaN where unknown or not believed.
+    """
+
+    window: Sequence[Keyframe]
+    held: Sequence[Keyframe]
+    poses: Array
+    covariance: Array
+    rows: Rows
+    positions: Array
+    camera: Rows
+    landmark: Rows
+    bearings: Array
+    depths: Array
+
+
+@dataclass(frozen=True)
+class Adjusted:
+    """The result: poses (n, 4, 4) and covariances (n, 6, 6) of window.window, and landmarks."""
+
+    window: Window
+    poses: Array
+    covariances: Array
+    positions: Array
+    spread: Array
+
+
+def is_available() -> bool:
+    """Whether GTSAM is installed; says so once where it is not."""
+    if gtsam is None:
+        log.warning(
+            "gtsam is not installed: no bundle adjustment, poses are less accurate "
+            "(pip install gtsam, on x86-64 or aarch64)"
+        )
+    return gtsam is not None
+
+
+def select(local_map: LocalMap, size: int, metric: bool, noise: Noise) -> Window | None:
+    """The newest keyframe, those that see most of what it sees, and their landmarks.
+
+    Other keyframes that see these landmarks are held, so that the window stays in its place.
+    Where there are none, its oldest keyframe is, and, for want of a scale, the next one too.
+    """
+    newest = local_map.keyframes[-1]
+    window = [newest, *local_map.covisible(newest)[: size - 1]]
+    twice = local_map.observers() >= 2
+    rows = np.nonzero((local_map.observers(window) > 0) & twice)[0]
+    shared = local_map.shared(rows)
+    held = [
+        keyframe
+        for keyframe, count in zip(local_map.keyframes, shared, strict=True)
+        if count and keyframe not in window
+    ]
+    missing = (1 if metric else 2) - len(held)
+    if missing > 0:
+        oldest = sorted(window, key=lambda keyframe: keyframe.view.stamp_ns)[:missing]
+        held += oldest
+        window = [keyframe for keyframe in window if keyframe not in oldest]
+    if not window:
+        return None
+    return _copied(local_map, window, held, rows, noise)
+
+
+def adjust(window: Window, noise: Noise) -> Adjusted | None:
+    """Levenberg and Marquardt on all poses and landmarks of the window, with Huber weights.
+
+    None where the system cannot be solved.
+    """
+    try:
+        return _solved(window, noise)
+    except RuntimeError as error:  # what GTSAM raises
+        log.debug("no bundle adjustment: %s", error)
+        return None
+
+
+def _solved(window: Window, noise: Noise) -> Adjusted:
+    unit = float(np.median(np.linalg.norm(window.positions - window.poses[0, :3, 3], axis=1)))
+    graph, values = _graph(_scaled(window, 1 / unit), noise.scaled(1 / unit))
+    parameters = gtsam.LevenbergMarquardtParams()
+    parameters.setMaxIterations(_ITERATIONS)
+    parameters.setRelativeErrorTol(1e-4)
+    optimum = gtsam.LevenbergMarquardtOptimizer(graph, values, parameters).optimize()
+    n = len(window.window)
+    poses = np.stack([optimum.atPose3(_pose_key(i)).matrix() for i in range(n)])
+    poses[:, :3, 3] *= unit
+    positions = gtsam.utilities.extractPoint3(optimum) * unit
+    marginals = gtsam.Marginals(graph, optimum)
+    to_metres = np.diag([unit] * 3 + [1.0] * 3)
+    conditional = [
+        to_metres @ marginals.marginalCovariance(_pose_key(i))[np.ix_(_SWAP, _SWAP)] @ to_metres
+        for i in range(n)
+    ]
+    return Adjusted(
+        window,
+        poses,
+        _covariances(window, poses, np.stack(conditional)),
+        positions,
+        _spread(window, poses, positions, noise),
+    )
+
+
+def write_back(adjusted: Adjusted, local_map: LocalMap, max_error: float) -> None:
+    """Moves the keyframes and landmarks of the map; drops observations that do not fit."""
+    window = adjusted.window
+    for keyframe, pose, covariance in zip(
+        window.window, adjusted.poses, adjusted.covariances, strict=True
+    ):
+        keyframe.world_from_cam, keyframe.covariance = pose, covariance
+    local_map.positions[window.rows] = adjusted.positions
+    local_map.spread[window.rows] = adjusted.spread
+    for keyframe in [*window.window, *window.held]:
+        seen = np.nonzero(keyframe.landmarks >= 0)[0]
+        points = transform(keyframe.cam_from_world, local_map.positions[keyframe.landmarks[seen]])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            error = np.linalg.norm(
+                points[:, :2] / points[:, 2:] - keyframe.view.bearings[seen], axis=1
+            )
+        keyframe.landmarks[seen[~((error <= max_error) & (points[:, 2] > 0))]] = -1
+
+
+def _copied(
+    local_map: LocalMap,
+    window: list[Keyframe],
+    held: list[Keyframe],
+    rows: Rows,
+    noise: Noise,
+) -> Window:
+    index = np.full(len(local_map) + 1, -1)
+    index[rows] = np.arange(len(rows))
+    columns: list[tuple[Any, ...]] = []
+    for number, keyframe in enumerate([*window, *held]):
+        landmark = index[keyframe.landmarks]  # -1 finds the entry behind the last
+        keypoint = np.nonzero(landmark >= 0)[0]
+        view = keyframe.view
+        x, y, z = transform(
+            keyframe.cam_from_world, local_map.positions[rows[landmark[keypoint]]]
+        ).T
+        error = np.hypot(*(np.stack([x, y]) / z - view.bearings[keypoint].T))
+        fits = (z > 0) & (error < _GATE * noise.keypoint)
+        keypoint, z = keypoint[fits], z[fits]
+        landmark = landmark[keypoint]
+        depths = view.depths[keypoint]
+        off = np.abs(1 / depths - 1 / z) > _DEPTH_GATE * noise.inverse_depth
+        columns.append(
+            (
+                np.full(len(keypoint), number),
+                landmark,
+                view.bearings[keypoint],
+                np.where(off, np.nan, depths),
+            )
+        )
+    camera, landmark, bearings, depths = map(np.concatenate, zip(*columns, strict=True))
+    used = np.bincount(landmark, minlength=len(rows)) >= 2
+    new_index = np.cumsum(used) - 1
+    kept = used[landmark]
+    return Window(
+        window,
+        held,
+        np.stack([keyframe.world_from_cam for keyframe in [*window, *held]]),
+        np.stack([keyframe.covariance for keyframe in held]),
+        rows[used],
+        local_map.positions[rows[used]],
+        camera[kept],
+        new_index[landmark[kept]],
+        bearings[kept],
+        depths[kept],
+    )
+
+
+def _scaled(window: Window, factor: float) -> Window:
+    """The same with lengths multiplied by a factor."""
+    poses = window.poses.copy()
+    poses[:, :3, 3] *= factor
+    return replace(
+        window, poses=poses, positions=window.positions * factor, depths=window.depths * factor
+    )
+
+
+def _graph(window: Window, noise: Noise) -> tuple[Any, Any]:
+    """Factors and the start of the optimisation."""
+    graph, values = gtsam.NonlinearFactorGraph(), gtsam.Values()
+    held = gtsam.noiseModel.Isotropic.Sigma(6, _HELD)
+    for i, pose in enumerate(window.poses):
+        values.insert(_pose_key(i), gtsam.Pose3(pose))
+        if i >= len(window.window):
+            graph.addPriorPose3(_pose_key(i), gtsam.Pose3(pose), held)
+    anywhere = gtsam.noiseModel.Isotropic.Sigma(3, _VAGUE)
+    for i, position in enumerate(window.positions):
+        values.insert(_point_key(i), position)
+        graph.addPriorPoint3(_point_key(i), position, anywhere)
+    K, K_stereo = gtsam.Cal3_S2(), gtsam.Cal3_S2Stereo(1, 1, 0, 0, 0, 1)
+    mono, stereo = _noise_models(noise)
+    for i, j, (x, y), depth in zip(
+        window.camera.tolist(),
+        window.landmark.tolist(),
+        window.bearings.tolist(),
+        window.depths.tolist(),
+        strict=True,
+    ):
+        pose, point = _pose_key(i), _point_key(j)
+        factor: Any
+        if depth == depth:  # not NaN
+            # a depth is the disparity of two cameras 1 m apart
+            measured = gtsam.StereoPoint2(x, x - 1 / depth, y)
+            factor = gtsam.GenericStereoFactor3D(
+                measured, stereo, pose, point, K_stereo, False, False
+            )
+        else:
+            factor = gtsam.GenericProjectionFactorCal3_S2(
+                np.array([x, y]), mono, pose, point, K, False, False
+            )
+        graph.push_back(factor)
+    return graph, values
+
+
+def _noise_models(noise: Noise) -> tuple[Any, Any]:
+    """Of a bearing and of a bearing with a depth: (x, x - 1 / depth, y)."""
+    huber = gtsam.noiseModel.mEstimator.Huber.Create(_HUBER)
+    s, d = noise.keypoint**2, noise.inverse_depth**2
+    covariance = np.array([[s, s, 0], [s, s + d, 0], [0, 0, s]])
+    return (
+        gtsam.noiseModel.Robust.Create(huber, gtsam.noiseModel.Isotropic.Sigma(2, noise.keypoint)),
+        gtsam.noiseModel.Robust.Create(huber, gtsam.noiseModel.Gaussian.Covariance(covariance)),
+    )
+
+
+def _covariances(window: Window, poses: Array, conditional: Array) -> Array:
+    """Of the poses, (n, 6, 6): given the held ones, plus what these bring along.
+
+    The held ones are off by much the same, each counts by the landmarks that it holds.
+    """
+    count = np.bincount(window.camera, minlength=len(window.poses))[len(poses) :]
+    weight = count / count.sum()
+    base = window.poses[len(poses) :]
+    covariances = np.array(conditional)
+    for own, pose in zip(covariances, poses, strict=True):
+        to_own = np.stack([adjoint(inverse(pose) @ other) for other in base])
+        carried = to_own @ window.covariance @ to_own.swapaxes(1, 2)
+        own += np.einsum("m,mij->ij", weight, carried)
+    return np.asarray(covariances)
+
+
+def _spread(window: Window, poses: Array, positions: Array, noise: Noise) -> Array:
+    """One standard deviation of each landmark (M, 3), along the line of least certainty.
+
+    The poses are taken as known: what they are off by is common to all that is in view.
+    """
+    cam_from_world = inverse(np.concatenate([poses, window.poses[len(poses) :]]))
+    R, t = cam_from_world[window.camera, :3, :3], cam_from_world[window.camera, :3, 3]
+    x, y, z = (np.einsum("kij,kj->ki", R, positions[window.landmark]) + t).T
+    zero, one = np.zeros_like(z), np.ones_like(z)
+    J = np.stack([one / z, zero, -x / z**2, zero, one / z, -y / z**2], axis=1).reshape(-1, 2, 3)
+    J = J @ R / noise.keypoint  # (K, 2, 3)
+    J_depth = np.where(np.isfinite(window.depths), 1 / z**2, 0.0)[:, None] * R[:, 2]
+    J_depth = J_depth / noise.inverse_depth
+    information = np.zeros((len(positions), 3, 3))
+    np.add.at(
+        information,
+        window.landmark,
+        np.einsum("kai,kaj->kij", J, J) + J_depth[:, :, None] * J_depth[:, None, :],
+    )
+    values, vectors = np.linalg.eigh(information)
+    return np.asarray(vectors[:, :, 0] / np.sqrt(np.maximum(values[:, :1], 1e-9)))
+
+
+def _pose_key(i: int) -> int:
+    return i
+
+
+def _point_key(i: int) -> int:
+    return 1000 + i

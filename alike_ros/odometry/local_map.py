@@ -1,0 +1,139 @@
+"""What the odometry remembers: keyframes, and the landmarks that they see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alike_ros.geometry import Array, inverse, transform
+from alike_ros.odometry.view import View
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(eq=False)
+class Keyframe:
+    """A view with a known pose, one of those that hold the map together.
+
+    landmarks (N,): the row of each keypoint's landmark in the map, -1 where it has none;
+    covariance (6, 6) of world_from_cam, as in Estimate.
+    """
+
+    view: View
+    world_from_cam: Array
+    covariance: Array
+    landmarks: Rows = field(init=False)
+    last_used: int = 0  # the number of the frame that was last tracked by it
+    most_inliers: int = 1  # that any frame shared with it
+
+    def __post_init__(self) -> None:
+        self.landmarks = np.full(len(self.view.bearings), -1, np.int64)
+
+    @property
+    def rows(self) -> Rows:
+        """Rows of the landmarks that it sees."""
+        return self.landmarks[self.landmarks >= 0]
+
+    @property
+    def cam_from_world(self) -> Array:
+        """The inverse."""
+        return inverse(self.world_from_cam)
+
+
+class LocalMap:
+    """Landmarks as arrays, one row each, and the keyframes that see them. Bounded in size.
+
+    positions (L, 3) in the world; spread (L, 3): one standard deviation of each, along the line
+    on which it is least certain; descriptors (L, D): the normalised mean over the keyframes;
+    visible and found (L,): how often a landmark was in view, and was matched.
+    """
+
+    def __init__(self, descriptor_size: int) -> None:
+        self.keyframes: list[Keyframe] = []
+        self.positions = np.empty((0, 3))
+        self.spread = np.empty((0, 3))
+        self.descriptors = np.empty((0, descriptor_size), np.float32)
+        self.visible = np.empty(0)
+        self.found = np.empty(0)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def observers(self, keyframes: Sequence[Keyframe] | None = None) -> Rows:
+        """How many of the keyframes (default: all) see each landmark, (L,)."""
+        seen = [keyframe.rows for keyframe in (self.keyframes if keyframes is None else keyframes)]
+        return np.bincount(np.concatenate([*seen, np.empty(0, np.int64)]), minlength=len(self))
+
+    def shared(self, rows: Rows) -> Rows:
+        """How many of these landmarks each keyframe sees."""
+        wanted = np.zeros(len(self), bool)
+        wanted[rows] = True
+        return np.array([wanted[keyframe.rows].sum() for keyframe in self.keyframes], np.int64)
+
+    def covisible(self, keyframe: Keyframe) -> list[Keyframe]:
+        """The other keyframes that see the same landmarks, those with most in common first."""
+        shared = self.shared(keyframe.rows)
+        order = np.argsort(-shared, kind="stable")
+        others = [self.keyframes[i] for i in order if shared[i]]
+        return [other for other in others if other is not keyframe]
+
+    def in_view(self, cam_from_world: Array, half_size: Array) -> Rows:
+        """Rows of the landmarks in the image of a camera; half_size (2,) of it at z = 1."""
+        x, y, z = transform(cam_from_world, self.positions).T
+        inside = (z > 0) & (abs(x) < half_size[0] * z) & (abs(y) < half_size[1] * z)
+        return np.nonzero(inside)[0]
+
+    def add(self, keyframe: Keyframe, keypoints: Rows, positions: Array, spread: Array) -> Rows:
+        """New landmarks (n, 3) at keypoints (n,) of a keyframe; returns their rows."""
+        rows = np.arange(len(self), len(self) + len(keypoints))
+        self.positions = np.concatenate([self.positions, positions])
+        self.spread = np.concatenate([self.spread, spread])
+        found = keyframe.view.descriptors[keypoints]
+        self.descriptors = np.concatenate([self.descriptors, found])
+        self.visible = np.concatenate([self.visible, np.ones(len(rows))])
+        self.found = np.concatenate([self.found, np.ones(len(rows))])
+        keyframe.landmarks[keypoints] = rows
+        return rows
+
+    def observe(self, keyframe: Keyframe, rows: Rows, keypoints: Rows) -> None:
+        """The keyframe sees known landmarks (n,) at keypoints (n,); each is seen once."""
+        count = self.observers()[rows][:, None]
+        keyframe.landmarks[keypoints] = rows
+        mean = self.descriptors[rows] * count + keyframe.view.descriptors[keypoints]
+        self.descriptors[rows] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+
+    def count_sightings(self, visible: Rows, found: Rows) -> None:
+        """Keeps the statistics by which weak landmarks are told."""
+        self.visible[visible] += 1
+        self.found[found] += 1
+
+    def cull(self, kept: int, min_found: float, redundancy: float) -> None:
+        """Drops redundant keyframes, the least used beyond `kept`, and weak landmarks.
+
+        A keyframe is redundant where a share of at least `redundancy` of its landmarks is seen
+        by three others; a landmark is weak where the newest two keyframes do not see it and it
+        was found in less than `min_found` of the frames it should have been in.
+        """
+        *older, newest = self.keyframes
+        for keyframe in older[1:-1]:
+            others = self.observers()[keyframe.rows] - 1
+            if len(others) and (others >= 3).mean() >= redundancy:
+                self.keyframes.remove(keyframe)
+        while len(self.keyframes) > kept:
+            candidates = [keyframe for keyframe in self.keyframes if keyframe is not newest]
+            self.keyframes.remove(min(candidates, key=lambda keyframe: keyframe.last_used))
+        fresh = self.observers(self.keyframes[-2:]) > 0
+        strong = self.found >= min_found * self.visible
+        self._keep((self.observers() > 0) & (fresh | strong))
+
+    def _keep(self, mask: NDArray[np.bool_]) -> None:
+        """Drops the landmarks that are not in the mask (L,)."""
+        new_rows = np.append(np.where(mask, np.cumsum(mask) - 1, -1), -1)  # -1 stays -1
+        for keyframe in self.keyframes:
+            keyframe.landmarks = new_rows[keyframe.landmarks]
+        self.positions, self.spread = self.positions[mask], self.spread[mask]
+        self.descriptors = self.descriptors[mask]
+        self.visible, self.found = self.visible[mask], self.found[mask]

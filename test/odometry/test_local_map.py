@@ -1,0 +1,87 @@
+"""The map: what is kept, what goes, and that rows stay in order."""
+
+import numpy as np
+
+from alike_ros.odometry.local_map import Keyframe, LocalMap
+from alike_ros.odometry.view import View
+
+DESCRIPTORS = np.eye(12, dtype=np.float32)
+
+
+def keyframe(keypoints=4, descriptors=None):
+    nothing = np.full(keypoints, np.nan)
+    descriptors = DESCRIPTORS[:keypoints] if descriptors is None else descriptors
+    view = View(0, np.zeros((keypoints, 2)), descriptors, nothing, nothing)
+    return Keyframe(view, np.eye(4), np.zeros((6, 6)))
+
+
+def chain(length, step=2):
+    """Keyframes of four landmarks each, of which neighbours share four minus step."""
+    local_map = LocalMap(12)
+    for number in range(length):
+        new = keyframe()
+        new.last_used = number
+        local_map.keyframes.append(new)
+        shared = 0 if not number else 4 - step
+        if shared:
+            local_map.observe(new, local_map.keyframes[-2].landmarks[step:], np.arange(shared))
+        free = np.arange(shared, 4)
+        local_map.add(
+            new, free, np.tile([0.0, 0, 1 + number], (len(free), 1)), np.zeros((len(free), 3))
+        )
+    return local_map
+
+
+def test_covisible_keyframes_come_in_order_of_what_they_share():
+    local_map = chain(3, step=1)
+    a, b, c = local_map.keyframes
+    assert local_map.covisible(a) == [b, c]
+    np.testing.assert_array_equal(local_map.shared(a.rows), [4, 3, 2])
+    np.testing.assert_array_equal(local_map.observers(), [1, 2, 3, 3, 2, 1])
+
+
+def test_the_map_is_bounded():
+    local_map = chain(20)
+    local_map.cull(kept=5, min_found=0.25, redundancy=0.9)
+    assert [k.last_used for k in local_map.keyframes] == [15, 16, 17, 18, 19]
+    assert len(local_map) == 12
+    for k in local_map.keyframes:
+        assert (local_map.positions[k.rows, 2] <= 1 + k.last_used).all()
+        assert (local_map.positions[k.rows, 2] >= k.last_used).all()
+
+
+def test_redundant_keyframes_go():
+    local_map = chain(1)
+    for _ in range(5):
+        same = keyframe()
+        local_map.keyframes.append(same)
+        local_map.observe(same, np.arange(4), np.arange(4))
+    local_map.cull(kept=30, min_found=0.25, redundancy=0.9)
+    assert len(local_map.keyframes) == 4  # three others still see all
+    assert len(local_map) == 4
+
+
+def test_weak_landmarks_go():
+    local_map = chain(4, step=3)
+    local_map.count_sightings(np.arange(10), np.empty(0, np.int64))
+    for _ in range(8):
+        local_map.count_sightings(np.arange(10), np.arange(0, 2))
+    local_map.cull(kept=30, min_found=0.25, redundancy=0.9)
+    fresh = {2.0 + 1, 4.0}  # of the newest two keyframes
+    assert set(local_map.positions[2:, 2]) <= fresh
+    assert len(local_map.keyframes[0].rows) >= 2
+
+
+def test_descriptors_are_the_mean_of_what_was_seen():
+    local_map = chain(1)
+    other = keyframe(descriptors=DESCRIPTORS[4:8])
+    local_map.keyframes.append(other)
+    local_map.observe(other, np.arange(4), np.arange(4))
+    expected = (DESCRIPTORS[:4] + DESCRIPTORS[4:8]) / 2**0.5
+    np.testing.assert_allclose(local_map.descriptors, expected, rtol=1e-6)
+
+
+def test_only_what_is_in_front_is_in_view():
+    local_map = chain(1)
+    local_map.positions[:] = [[0, 0, 1], [0, 0, -1], [0.5, 0, 1], [0, 0.3, 1]]
+    np.testing.assert_array_equal(local_map.in_view(np.eye(4), np.array([0.4, 0.4])), [0, 3])
