@@ -96,7 +96,7 @@ class Robot:
         self.talker.destroy_client(client)
         return future.result()
 
-    def track(self, frame: CameraFrame) -> Odometry:
+    def track(self, frame: CameraFrame, image: Any = None) -> Odometry:
         """The odometry of one frame."""
 
         def answers() -> list[Odometry]:
@@ -104,7 +104,7 @@ class Robot:
             return [item for item in messages if stamp_to_ns(item.header.stamp) == frame.stamp_ns]
 
         before = len(answers())  # a bag that loops brings its stamps again
-        self.show(frame)
+        self.show(frame, image)
         assert self.spin(lambda: len(answers()) > before), self.statuses()[-1:]
         return answers()[-1]
 
