@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,17 @@ def test_stamp_of_the_future_does_not_jam_the_node(robot: Robot) -> None:
     assert np.isfinite(after.twist.covariance).all()
     last = robot.track(frames[3])
     assert np.abs(position(last) - position(after)).max() < 0.03  # 0.014 measured
+
+
+def test_stamps_ahead_of_the_clock_are_told(
+    robot: Robot, capfd: pytest.CaptureFixture[str]
+) -> None:
+    frame = next(iter(rendered("rgbd", 1)))
+    robot.calibrate()
+    robot.track(replace(frame, stamp_ns=time.time_ns() + 100 * 10**9))
+    robot.spin(lambda: False, 0.1)
+    text = capfd.readouterr().err
+    assert "s ahead of this node's clock: synchronise the machines' clocks" in text
 
 
 def test_bag_that_loops(robot: Robot) -> None:
