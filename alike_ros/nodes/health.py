@@ -129,10 +129,9 @@ class Health:
         self._outcome = level, message
         self._values = {**self._values, **values}  # replaced: the other thread may be reading
 
-    def done(self, stamp_ns: int) -> None:
-        """A frame has been worked on. In the worker's thread."""
+    def done(self, latency_ms: float) -> None:
+        """A frame has been worked on, so long after its stamp. In the worker's thread."""
         self._frames.add(time.monotonic())
-        latency_ms = (self._node.get_clock().now().nanoseconds - stamp_ns) * 1e-6
         self._values = {**self._values, "latency_ms": latency_ms}
 
     def _on_timer(self) -> None:

@@ -30,6 +30,8 @@ from alike_ros.nodes.worker import NewestWorker
 
 #: Seconds between two warnings of one kind.
 WARN_EVERY = 5.0
+#: A stamp this far ahead of the clock is no rounding of it.
+AHEAD_MS = 100.0
 
 
 class PipelineNode(LifecycleNode):  # type: ignore[misc]
@@ -219,6 +221,16 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
             )
         return self._pace.admits(stamp_ns, self.config.max_update_rate)
 
+    def _done(self, stamp_ns: int) -> None:
+        latency_ms = (self.get_clock().now().nanoseconds - stamp_ns) * 1e-6
+        if latency_ms < -AHEAD_MS:
+            self.warn(
+                "ahead",
+                f"stamps are {-latency_ms * 1e-3:.1f} s ahead of this node's clock: synchronise "
+                "the machines' clocks, or play a bag with --clock and set use_sim_time",
+            )
+        self.health.done(latency_ms)
+
     def _counts(self) -> dict[str, object]:
         """For /diagnostics."""
         offset_ns = self._synchroniser.offset_ns if self._synchroniser else 0
@@ -230,7 +242,7 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
             if camera is None:
                 raise DataError(self._calibration.problem)
             self.process(messages, camera)
-            self.health.done(stamp_to_ns(messages[0].header.stamp))
+            self._done(stamp_to_ns(messages[0].header.stamp))
         except DataError as error:
             self.unusable(messages[0].header, str(error))
         except Exception as error:  # a fault of ours: one frame is lost, the robot drives on

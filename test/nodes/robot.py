@@ -18,6 +18,7 @@ from alike_ros.nodes.conversions import (
     camera_info_messages,
     image_message,
     stamp_from_ns,
+    stamp_to_ns,
     values_of_status,
 )
 from alike_ros.nodes.topics import OUTPUT
@@ -95,12 +96,17 @@ class Robot:
         self.talker.destroy_client(client)
         return future.result()
 
-    def track(self, frame: CameraFrame) -> Odometry:
+    def track(self, frame: CameraFrame, image: Any = None) -> Odometry:
         """The odometry of one frame."""
-        before = len(self.received["odom"])
-        self.show(frame)
-        assert self.spin(lambda: len(self.received["odom"]) > before), self.statuses()[-1:]
-        return self.received["odom"][-1]
+
+        def answers() -> list[Odometry]:
+            messages = self.received["odom"]
+            return [item for item in messages if stamp_to_ns(item.header.stamp) == frame.stamp_ns]
+
+        before = len(answers())  # a bag that loops brings its stamps again
+        self.show(frame, image)
+        assert self.spin(lambda: len(answers()) > before), self.statuses()[-1:]
+        return answers()[-1]
 
     def close(self) -> None:
         self.executor.shutdown()
