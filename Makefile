@@ -1,5 +1,7 @@
-# make demo   the main job: a rendered sequence through the real ROS 2 nodes
-# make test   linters, types and tests; what CI runs
+# make demo          the main job: a rendered sequence through the real ROS 2 nodes
+# make test          linters, types and tests, on ROS 2 Jazzy
+# make test-kilted   the tests that touch ROS, on ROS 2 Kilted, in a venv of its own
+# make test-matrix   the tests without ROS and torch, for NumPy 1 and 2 with OpenCV 4 and 5
 
 # ROS 2 Jazzy as wheels: CPython 3.10 to 3.13, x86-64 Linux
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
@@ -9,10 +11,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROS := ros-rclpy[fastrtps]==7.1.6 $(addsuffix ==5.3.6,ros-sensor-msgs ros-nav-msgs \
 	ros-geometry-msgs ros-visualization-msgs ros-diagnostic-msgs ros-std-srvs)
+KILTED := .venv-kilted
+ROS_KILTED := ros-rclpy[fastrtps]==9.1.2 $(addsuffix ==5.5.1,ros-sensor-msgs ros-nav-msgs \
+	ros-geometry-msgs ros-visualization-msgs ros-diagnostic-msgs ros-std-srvs)
+# OpenCV 5 needs NumPy 2
+MATRIX := numpy1-opencv4 numpy2-opencv4 numpy2-opencv5
+UNIT_TESTS := test/data test/odometry test/backends $(wildcard test/test_*.py)
 TORCH_CPU := torch==2.13.0+cpu
-PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
+INSTALL := -m pip install -qq --disable-pip-version-check
+PIP := $(BIN)/python $(INSTALL)
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-kilted test-matrix $(addprefix test-,$(MATRIX)) lint clean
 
 demo: $(VENV)/demo
 	$(BIN)/alike demo --output output/demo
@@ -24,6 +33,14 @@ lint: $(VENV)/test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+test-kilted: $(KILTED)/test
+	$(KILTED)/bin/python -m pytest test/nodes
+
+test-matrix: $(addprefix test-,$(MATRIX))
+
+$(addprefix test-,$(MATRIX)): test-%: .venv-%/test
+	.venv-$*/bin/python -m pytest $(UNIT_TESTS)
 
 $(VENV)/demo: setup.py Makefile
 	@test -n "$(PYTHON)" || { echo "Python 3.10 to 3.13 is needed: install one, or make PYTHON=..."; exit 1; }
@@ -41,5 +58,23 @@ $(VENV)/test: $(VENV)/demo
 	@$(PIP) -e '.[test,train]'
 	@touch $@
 
+# the distributions' wheels cannot be in one venv
+$(KILTED)/test: setup.py Makefile
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@echo "installing ROS 2 Kilted into $(@D)"
+	@$(@D)/bin/python $(INSTALL) --upgrade pip setuptools
+	@$(@D)/bin/python $(INSTALL) -e '.[standalone]' pytest '$(firstword $(ROS_KILTED))' \
+		$(wordlist 2,99,$(ROS_KILTED))
+	@touch $@
+
+.venv-numpy%/test: setup.py Makefile
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@echo "installing into $(@D)"
+	@$(@D)/bin/python $(INSTALL) --upgrade pip setuptools
+	@$(@D)/bin/python $(INSTALL) -e '.[standalone]' onnx pytest \
+		'numpy==$(firstword $(subst -, ,$*)).*' \
+		'opencv-python-headless==$(lastword $(subst opencv, ,$*)).*'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) output build install log
+	rm -rf $(VENV) $(KILTED) $(addprefix .venv-,$(MATRIX)) output build install log

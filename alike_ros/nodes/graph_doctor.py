@@ -149,7 +149,9 @@ class _Examination:
             compatibility, reason = qos_check_compatible(qos, INPUT)
             if compatibility == QoSCompatibility.ERROR:
                 remedy = "change the publisher's QoS to reliable or best effort, volatile"
-                yield error(item.topic, f"{text}: its QoS does not match ours ({reason})", remedy)
+                yield error(
+                    item.topic, f"{text}: its QoS does not match ours ({_errors(reason)})", remedy
+                )
             else:
                 yield ok(item.topic, text)
         if len(publishers) > 1:
@@ -250,7 +252,7 @@ class _Examination:
                 if compatibility == QoSCompatibility.ERROR:
                     yield error(
                         name,
-                        f"{info.node_name} gets nothing, its QoS does not match: {reason}",
+                        f"{info.node_name} gets nothing: {_errors(reason)}",
                         f"subscribe {ours.reliability.name.lower().replace('_', ' ')}, volatile",
                     )
         odom = self._node.resolve_topic_name(ODOM)
@@ -370,6 +372,13 @@ def _examine_pixels(heard: Heard) -> Iterator[Finding]:
             yield from examine_image(heard.topic, image_from_message(message))
     except DataError as problem:
         yield error(heard.topic, str(problem), "set the driver to one of the known encodings")
+
+
+def _errors(reason: str) -> str:
+    """Of what rclpy says about two QoS profiles, the part that keeps them apart."""
+    parts = [part.strip() for part in reason.split(";")]
+    errors = [part.removeprefix("ERROR:").strip() for part in parts if part.startswith("ERROR")]
+    return ", ".join(errors).lower()
 
 
 def _with_depth(qos: QoSProfile, depth: int) -> QoSProfile:

@@ -14,7 +14,8 @@ from alike_ros.doctor import Finding, error, ok, warning
 DARK, BRIGHT = 30, 225
 #: Share of pixels that may be black or white.
 MAX_CLIPPED = 0.3
-#: Variance of the Laplacian at a width of 640 below which an image counts as blurred.
+#: Variance of the Laplacian at a width of 640 below which an image counts as blurred; images of
+#: TUM, EuRoC and KITTI have 150 to 1600.
 MIN_SHARPNESS = 20.0
 MIN_KNOWN_DEPTH = 0.2
 

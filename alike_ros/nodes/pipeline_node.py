@@ -259,7 +259,7 @@ def run(make_node: Callable[[], PipelineNode], args: list[str] | None = None) ->
     try:
         node = make_node()
         if node.config.autostart and not node.start():
-            return 1
+            return 1 if rclpy.ok() else 0  # a signal fails the transition: that is no fault
         executor.add_node(node)
         while rclpy.ok():
             # a signal between two waits is missed by a wait without end, as in executor.spin()

@@ -35,7 +35,8 @@ from alike_ros.nodes.playback import free_domain
 from alike_ros.nodes.topics import INPUT, OUTPUT
 
 pytestmark = pytest.mark.ros
-RATE_HZ = 20.0
+RATE_HZ = 10.0
+TRIES = 4  # a busy machine loses messages and announcements: it gets another look
 
 
 class Driver:
@@ -61,7 +62,7 @@ class Driver:
     def _run(self) -> None:
         due = time.monotonic()
         while not self._ended.wait(max(due - time.monotonic(), 0)):
-            due += 1 / RATE_HZ
+            due = max(due, time.monotonic()) + 1 / RATE_HZ  # never in bursts
             header = Header(stamp=stamp_from_ns(time.time_ns()), frame_id="camera")
             messages: dict[str, Any] = {
                 "rgb/camera_info": camera_info_messages(header, self._camera)[0],
@@ -96,9 +97,16 @@ def driver(graph: None) -> Iterator[Driver]:
     driver.close()
 
 
-def examine(*ros_args: str, **settings: Any) -> list[Finding]:
-    config = NodeConfig(mode="rgbd", frame_id="", **settings)
-    return examine_graph(config, 1.0, list(ros_args))
+def found_when(accept: Callable[[list[str]], bool], config: NodeConfig, *ros_args: str) -> Any:
+    """The findings that are not OK, as soon as they are accepted."""
+    for _ in range(TRIES):
+        found = bad(examine_graph(config, 0.6, list(ros_args)))
+        if accept(found):
+            break
+    return found
+
+
+RGBD = NodeConfig(mode="rgbd", frame_id="")
 
 
 def bad(findings: list[Finding]) -> list[str]:
@@ -108,13 +116,16 @@ def bad(findings: list[Finding]) -> list[str]:
 def test_a_graph_that_is_well(driver: Driver, capsys: Any) -> None:
     driver.spoil = lambda messages: None
     options = ["--mode", "rgbd", "--seconds", "2", "--set", "frame_id="]
-    code = main(["doctor", "--json", *options])
-    document = json.loads(capsys.readouterr().out)
+    for _ in range(TRIES):
+        code = main(["doctor", "--json", *options])
+        document = json.loads(capsys.readouterr().out)
+        if code == 0:
+            break
     assert code == 0, document
     texts = [f"{f['area']} {f['text']}" for f in document["findings"]]
     assert "/rgb/image published by driver, best_effort" in texts, texts
     rate = next(t for t in texts if t.startswith("/rgb/image") and " Hz" in t)
-    assert abs(float(rate.split()[1]) - RATE_HZ) < 5  # 20.0 measured
+    assert abs(float(rate.split()[1]) - RATE_HZ) < 4  # 10.0 measured
     assert any(t.startswith("/rgb/camera_info 640x480, fx 500.0") for t in texts)
     assert any(t.startswith("/depth/image 640x480, 100 % known") for t in texts)
     assert any(t.startswith("/depth/image stamps are 0.0 ms from those of /rgb/im") for t in texts)
@@ -123,7 +134,7 @@ def test_a_graph_that_is_well(driver: Driver, capsys: Any) -> None:
 
 def shift_depth(messages: dict[str, Any]) -> None:
     stamp = messages["rgb/image"].header.stamp
-    late = stamp_from_ns(stamp_to_ns(stamp) - 25_000_000)
+    late = stamp_from_ns(stamp_to_ns(stamp) - 40_000_000)
     messages["depth/image"].header = Header(stamp=late, frame_id="camera")
 
 
@@ -160,19 +171,19 @@ def no_depth(messages: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (shift_depth, "/depth/image stamps are 25."),
+        (shift_depth, "/depth/image stamps are 40.0 ms"),
         (zero_k, "/rgb/camera_info K of camera_info is all zero"),
         (other_size, "/rgb/camera_info is for 1280x480, /rgb/image is 640x480"),
         (dark, "/rgb/image the image is too dark"),
         (unknown_encoding, "/rgb/image image encoding 'yuv420' is unknown"),
         (future, "s in the future"),
         (unstamped, "/rgb/image stamps are 0"),
-        (no_depth, "/depth/image no message within 1 s"),
+        (no_depth, "/depth/image no message within 0.6 s"),
     ],
 )
 def test_a_fault_is_found(driver: Driver, spoil: Any, words: str) -> None:
     driver.spoil = spoil
-    found = bad(examine())
+    found = found_when(lambda texts: any(words in text for text in texts), RGBD)
     assert any(words in text for text in found), found
 
 
@@ -180,18 +191,24 @@ def test_topics_under_other_names(driver: Driver) -> None:
     """Nothing on the default ones of mono: the images that there are get named."""
     driver.spoil = lambda messages: None
     config = NodeConfig(mode="mono", frame_id="")
-    found = examine_graph(config, 0.2, [])
+    for _ in range(TRIES):
+        found = examine_graph(config, 0.2, [])
+        if any(f.area == "/image" for f in found):
+            break
     missing = next(f for f in found if f.area == "/image")
     assert missing.severity is Severity.ERROR
     assert "images are on /depth/image, /rgb/image" in missing.text
     assert "-r image:=TOPIC" in missing.remedy
     remapped = ["-r", "image:=/rgb/image", "-r", "camera_info:=/rgb/camera_info"]
-    assert not bad(examine_graph(config, 1.0, remapped))
+    assert found_when(lambda texts: not texts, config, *remapped) == []
 
 
 def test_base_without_transform(driver: Driver) -> None:
     driver.spoil = lambda messages: None
-    found = examine_graph(NodeConfig(mode="rgbd"), 1.0, [])
+    for _ in range(TRIES):
+        found = examine_graph(NodeConfig(mode="rgbd"), 1.0, [])
+        if any(f.area == "TF" for f in found):
+            break
     assert any(f.area == "TF" for f in found), bad(found)
     tf = next(f for f in found if f.area == "TF")
     assert tf.severity is Severity.ERROR
@@ -203,12 +220,9 @@ def test_two_publishers_and_a_subscriber_that_asks_too_much(driver: Driver) -> N
     other = Driver(name="other")
     try:
         other.node.create_subscription(PointCloud2, "keypoints", lambda _: None, OUTPUT)
-        found: list[str] = []
-        for _ in range(4):  # the second node may be seen later than the first
-            if not any("other gets nothing" in text for text in found):
-                found = bad(examine())
-        assert "/rgb/image has 2 publishers, whose messages get mixed" in found
-        assert any("/keypoints other gets nothing" in text for text in found), found
+        wanted = ("/rgb/image has 2 publishers", "/keypoints other gets nothing")
+        found = found_when(lambda texts: all(any(w in t for t in texts) for w in wanted), RGBD)
+        assert all(any(w in text for text in found) for w in wanted), found
     finally:
         other.close()
 
@@ -223,7 +237,10 @@ def test_our_running_node_is_asked_for_its_topics(driver: Driver) -> None:
     for kind, topic in ((Image, "/rgb/image"), (CameraInfo, "/rgb/camera_info")):
         node.create_subscription(kind, topic, lambda _: None, INPUT)
     try:
-        found = examine_graph(NodeConfig(mode="stereo", frame_id=""), 1.0, [])
+        for _ in range(TRIES):
+            found = examine_graph(NodeConfig(mode="stereo", frame_id=""), 1.0, [])
+            if not bad(found):
+                break
     finally:
         node.destroy_node()
         context.try_shutdown()

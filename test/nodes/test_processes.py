@@ -175,7 +175,9 @@ def test_wrong_parameter_stops_a_node_with_one_line() -> None:
     process = start("vo_node", "mode:=lidar")
     output, _ = process.communicate(timeout=20)
     assert process.returncode == 1
-    assert len(output.strip().splitlines()) == 1
+    # Kilted has renamed a variable that this test sets under both names, and says so
+    lines = [line for line in output.strip().splitlines() if "[rmw_" not in line]
+    assert len(lines) == 1
     assert "expected one of mono, rgbd, stereo" in output
 
 
