@@ -191,6 +191,9 @@ class NodeConfig(Config):
     image_jitter_threshold_ms: float = setting(
         0.0, "warn when stamps of neighbouring frames are further apart; 0 is never", 0.0
     )
+    deterministic: bool = setting(
+        False, "frames wait for the bundle adjustment: replays repeat exactly, latency grows"
+    )
     path_length: int = setting(1000, "most poses of the published path", 0, 100_000)
 
 

@@ -69,13 +69,14 @@ def run_through_nodes(
     """Plays a sequence into `vo_node`, or into `features_node` and `tracking_node` if split.
 
     In lock-step (rate_hz 0) each frame waits for the answer to the one before, so that none is
-    overtaken. Raises AlikeError, with what the node wrote, when a node ends or does not answer for
+    overtaken, and for the bundle adjustment. Raises AlikeError, with what the node wrote, when a node ends or does not answer for
     `timeout_s`; Ctrl-C ends the run early.
     """
     camera = sequence.stereo if config.mode == "stereo" else sequence.camera
     if camera is None:
         raise DataError(f"{sequence.name} has no right images: mode stereo is not possible")
-    settings = override(NodeConfig(), {**flatten(config), "frame_id": "", "autostart": True})
+    given = {"frame_id": "", "autostart": True, "deterministic": not rate_hz}
+    settings = override(NodeConfig(), flatten(config) | given)
     domain_id = free_domain()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="alike_ros_")))

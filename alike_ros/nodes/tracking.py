@@ -141,7 +141,9 @@ class Tracking:
             self._requests.popleft()()
         if self._camera is not camera:
             self._forget_map()
-            self._odometry = VisualOdometry(camera, self._node.config, background=True)
+            self._odometry = VisualOdometry(
+                camera, self._node.config, background=not self._node.config.deterministic
+            )
             self._camera = camera
         self._odometry.config = self._node.config  # may be set while running
         return self._odometry
