@@ -69,8 +69,8 @@ def run_through_nodes(
     """Plays a sequence into `vo_node`, or into `features_node` and `tracking_node` if split.
 
     In lock-step (rate_hz 0) each frame waits for the answer to the one before, so that none is
-    overtaken, and for the bundle adjustment. Raises AlikeError, with what the node wrote, when a node ends or does not answer for
-    `timeout_s`; Ctrl-C ends the run early.
+    overtaken, and the answer for the bundle adjustment. Raises AlikeError, with what the node
+    wrote, when a node ends or does not answer for `timeout_s`; Ctrl-C ends the run early.
     """
     camera = sequence.stereo if config.mode == "stereo" else sequence.camera
     if camera is None:
