@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alike_ros.matching import match_mutual
+from alike_ros.matching import match_mutual, match_pairs, pairs_near
 
 
 def unit(x):
@@ -43,13 +43,22 @@ def test_empty_in_empty_out(n, m):
     assert matches.dtype == np.int64
 
 
-def test_a_row_without_candidates_matches_nothing():
+def test_only_some_pairs_are_matched():
     a = unit(np.eye(3))
-    allowed = np.ones((3, 3), bool)
-    allowed[1] = False
-    matches = match_mutual(a, a, -1.0, allowed)
-    assert 1 not in matches[:, 0]
+    pairs = np.array([[0, 0], [0, 1], [2, 1], [2, 2]])
+    matches = match_pairs(a, a, -1.0, pairs)
     np.testing.assert_array_equal(np.sort(matches, axis=0), [[0, 0], [2, 2]])
+    assert match_pairs(a, a, -1.0, pairs[:0]).shape == (0, 2)
+    np.testing.assert_array_equal(match_pairs(a, a, 0.5, pairs[1:3]), np.empty((0, 2)))
+
+
+def test_pairs_near_each_other_are_all_found():
+    rng = np.random.default_rng(0)
+    a, b = rng.uniform(0, 1, (50, 2)), rng.uniform(0, 1, (70, 2))
+    near = np.linalg.norm(a[:, None] - b, axis=2) < 0.1
+    found = np.zeros_like(near)
+    found[tuple(pairs_near(a, b, 0.1).T)] = True
+    np.testing.assert_array_equal(found, near)
 
 
 def test_zero_and_nan_descriptors_match_nothing():

@@ -287,7 +287,8 @@ def _covariances(window: Window, poses: Array, conditional: Array) -> Array:
 
     The held ones are off by much the same, each counts by the landmarks that it holds.
     """
-    count = np.bincount(window.camera, minlength=len(window.poses))[len(poses) :]
+    # plus one: all that the held ones saw may have been left out
+    count = np.bincount(window.camera, minlength=len(window.poses))[len(poses) :] + 1
     weight = count / count.sum()
     base = window.poses[len(poses) :]
     covariances = np.array(conditional)

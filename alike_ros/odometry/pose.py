@@ -99,27 +99,55 @@ def refine(
 def relative_pose(bearings0: Array, bearings1: Array, max_error: float) -> PoseResult | None:
     """Pose of camera 1 in the frame of camera 0, |translation| = 1, from matched bearings (N, 2).
 
-    Essential matrix with RANSAC (Nister 2004), the one of its poses that has most points in front
-    of both cameras, refined. Its covariance is unknown (NaN). None where no pose is found.
+    Essential matrix with RANSAC (Nister 2004), which planes leave undetermined, and homography,
+    which fits only them: of the poses that either allows, each refined, the one that explains
+    most. Its covariance is unknown (NaN). None where no pose is found.
     """
     if len(bearings0) < 8:
         return None
+    best: PoseResult | None = None
+    for start in [
+        *_essential_poses(bearings0, bearings1, max_error),
+        *_homography_poses(bearings0, bearings1, max_error),
+    ]:
+        pose = start
+        for _ in range(2):  # inliers, refined on them, inliers again
+            points = triangulate(bearings0, bearings1, pose)
+            inliers = consistent(points, bearings0, bearings1, pose, max_error)
+            if inliers.sum() < 8:
+                break
+            pose = refine_relative(pose, bearings0[inliers], bearings1[inliers])
+        points = triangulate(bearings0, bearings1, pose)
+        inliers = consistent(points, bearings0, bearings1, pose, max_error)
+        if best is None or inliers.sum() > best.num_inliers:
+            best = PoseResult(pose, inliers, np.full((6, 6), np.nan))
+    return best
+
+
+def _essential_poses(bearings0: Array, bearings1: Array, max_error: float) -> list[Array]:
+    """cam1_from_cam0 of the essential matrices that fit, with most points in front of both."""
     E, mask = cv2.findEssentialMat(bearings0, bearings1, np.eye(3), cv2.RANSAC, 0.9999, max_error)
     if E is None or E.shape[0] % 3:
-        return None
-    # where the data are exact, several matrices may serve, stacked
-    candidates = [
-        cv2.recoverPose(matrix, bearings0, bearings1, np.eye(3), mask=mask.copy())
-        for matrix in np.split(E, len(E) // 3)
-    ]
-    _, R, t, mask = max(candidates, key=lambda candidate: int(candidate[0]))
-    agree = mask.reshape(-1).astype(bool)
-    cam1_from_cam0 = from_Rt(R, t)
-    if agree.sum() >= 8:
-        cam1_from_cam0 = refine_relative(cam1_from_cam0, bearings0[agree], bearings1[agree])
-    points = triangulate(bearings0, bearings1, cam1_from_cam0)
-    inliers = consistent(points, bearings0, bearings1, cam1_from_cam0, max_error)
-    return PoseResult(cam1_from_cam0, inliers, np.full((6, 6), np.nan))
+        return []
+    poses = []
+    for matrix in np.split(E, len(E) // 3):  # where the data are exact, several may serve
+        _, R, t, _ = cv2.recoverPose(matrix, bearings0, bearings1, np.eye(3), mask=mask.copy())
+        poses.append(from_Rt(R, t))
+    return poses
+
+
+def _homography_poses(bearings0: Array, bearings1: Array, max_error: float) -> list[Array]:
+    """cam1_from_cam0 of a plane, up to four."""
+    H, _ = cv2.findHomography(bearings0, bearings1, cv2.RANSAC, max_error)
+    if H is None:
+        return []
+    _, rotations, translations, _ = cv2.decomposeHomographyMat(H, np.eye(3))
+    poses = []
+    for R, t in zip(rotations, translations, strict=True):
+        length = np.linalg.norm(t)
+        if length > 1e-9:  # else a mere rotation
+            poses.append(from_Rt(R, t / length))
+    return poses
 
 
 def refine_relative(cam1_from_cam0: Array, bearings0: Array, bearings1: Array) -> Array:

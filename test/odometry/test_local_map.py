@@ -57,7 +57,7 @@ def test_redundant_keyframes_go():
         local_map.keyframes.append(same)
         local_map.observe(same, np.arange(4), np.arange(4))
     local_map.cull(kept=30, min_found=0.25, redundancy=0.9)
-    assert len(local_map.keyframes) == 4  # three others still see all
+    assert len(local_map.keyframes) == 3  # fewer than three others are left to see it all
     assert len(local_map) == 4
 
 
@@ -67,9 +67,8 @@ def test_weak_landmarks_go():
     for _ in range(8):
         local_map.count_sightings(np.arange(10), np.arange(0, 2))
     local_map.cull(kept=30, min_found=0.25, redundancy=0.9)
-    fresh = {2.0 + 1, 4.0}  # of the newest two keyframes
-    assert set(local_map.positions[2:, 2]) <= fresh
-    assert len(local_map.keyframes[0].rows) >= 2
+    assert len(local_map) == 9  # two strong ones, and seven that the newest two keyframes see
+    np.testing.assert_array_equal(local_map.keyframes[0].rows, [0, 1])
 
 
 def test_descriptors_are_the_mean_of_what_was_seen():

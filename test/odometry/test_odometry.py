@@ -203,7 +203,6 @@ def position_nees(run, truth):
     for estimate, pose in zip(run.estimates[1:], truth.world_from_cam[1:], strict=False):
         error = (inverse(estimate.world_from_cam) @ world_from_truth @ pose)[:3, 3]
         nees.append(error @ np.linalg.solve(estimate.covariance[:3, :3], error) / 3)
-    print("nees", np.mean(nees))
     return np.mean(nees)
 
 
@@ -223,7 +222,7 @@ def test_rendered_scenes(source, mode, bound):
     assert metrics.ate_rmse_m < bound
     assert metrics.scale_aligned == (mode == "mono")
     if mode != "mono":
-        assert 0.3 < position_nees(run, truth) < 2.5  # measured: see above
+        assert 0.3 < position_nees(run, truth) < 2.5  # measured 1.6 (room), 1.0 (corridor)
         assert rotation_angle(run.estimates[0].world_from_cam[:3, :3]) == 0
 
 

@@ -107,3 +107,23 @@ def test_relative_pose_has_the_direction():
     assert rotation_angle(result.cam_from_world[:3, :3] @ TRUE[:3, :3].T) < 0.01
     assert not result.inliers[wrong].sum() > 0.1 * wrong.sum()
     assert np.isnan(result.covariance).all()
+
+
+def test_a_plane_gives_a_relative_pose():
+    """The essential matrix alone has a good direction in 6 of these 20 scenes."""
+    good = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        cam1_from_cam0 = from_Rt(
+            rotation_exp(rng.normal(0, 0.05, 3)), rng.normal(0, [0.3, 0.2, 0.2])
+        )
+        points = rng.uniform([-3, -2, 0], [3, 2, 0], (300, 3))
+        points[:, 2] = 5 + points[:, :2] @ rng.normal(0, 0.3, 2)
+        in_cam1 = transform(cam1_from_cam0, points)
+        bearings0, bearings1 = (
+            p[:, :2] / p[:, 2:] + rng.normal(0, 0.5 / 500, (300, 2)) for p in (points, in_cam1)
+        )
+        result = relative_pose(bearings0, bearings1, MAX_ERROR)
+        direction = cam1_from_cam0[:3, 3] / np.linalg.norm(cam1_from_cam0[:3, 3])
+        good += result.cam_from_world[:3, 3] @ direction > 0.98
+    assert good >= 15  # measured 17; a plane has two solutions, and some views allow both
