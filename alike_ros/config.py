@@ -123,6 +123,9 @@ class BundleConfig(Checked):
 
     enabled: bool = setting(True, "adjust the newest keyframes and their landmarks (gtsam)")
     window: int = setting(8, "keyframes that are adjusted together", 2, 50)
+    background: bool = setting(
+        True, "nodes adjust in a thread of its own; false: frames wait for it, as in replays"
+    )
 
 
 @dataclass(frozen=True)

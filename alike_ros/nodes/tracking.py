@@ -123,7 +123,9 @@ class Tracking:
         """A new one for a new camera or a clock set back."""
         if self._camera is not camera or self._restarted:
             self._camera, self._restarted = camera, False
-            self._odometry = VisualOdometry(camera, self._node.config, background=True)
+            self._odometry = VisualOdometry(
+                camera, self._node.config, background=self._node.config.bundle.background
+            )
             if self._last is not None:
                 self._origin, self._last = self._last.odom_from_base, None
         self._odometry.config = self._node.config  # may be set while running
