@@ -123,6 +123,9 @@ class BundleConfig(Checked):
 
     enabled: bool = setting(True, "adjust the newest keyframes and their landmarks (gtsam)")
     window: int = setting(8, "keyframes that are adjusted together", 2, 50)
+    background: bool = setting(
+        True, "nodes adjust in a thread of its own; false: frames wait for it, as in replays"
+    )
 
 
 @dataclass(frozen=True)
@@ -190,9 +193,6 @@ class NodeConfig(Config):
     max_update_rate: float = setting(0.0, "most frames per second; 0 is every frame", 0.0)
     image_jitter_threshold_ms: float = setting(
         0.0, "warn when stamps of neighbouring frames are further apart; 0 is never", 0.0
-    )
-    deterministic: bool = setting(
-        False, "frames wait for the bundle adjustment: replays repeat exactly, latency grows"
     )
     path_length: int = setting(1000, "most poses of the published path", 0, 100_000)
 

@@ -75,7 +75,7 @@ def run_through_nodes(
     camera = sequence.stereo if config.mode == "stereo" else sequence.camera
     if camera is None:
         raise DataError(f"{sequence.name} has no right images: mode stereo is not possible")
-    given = {"frame_id": "", "autostart": True, "deterministic": not rate_hz}
+    given = {"frame_id": "", "autostart": True, "bundle.background": rate_hz > 0}
     settings = override(NodeConfig(), flatten(config) | given)
     domain_id = free_domain()
     with ExitStack() as stack:

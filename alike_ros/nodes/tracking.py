@@ -142,7 +142,7 @@ class Tracking:
         if self._camera is not camera:
             self._forget_map()
             self._odometry = VisualOdometry(
-                camera, self._node.config, background=not self._node.config.deterministic
+                camera, self._node.config, background=self._node.config.bundle.background
             )
             self._camera = camera
         self._odometry.config = self._node.config  # may be set while running

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from alike_ros.config import Config
+from alike_ros.config import BundleConfig, Config
 from alike_ros.resources import share_path
 
 # Fast DDS reads it once in a process, and these tests come in any order
@@ -70,5 +70,5 @@ def robot(make_robot: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def config() -> Config:
-    """Settings with the default model."""
-    return Config()
+    """Settings with the default model; poses are the same in every run."""
+    return Config(bundle=BundleConfig(background=False))
