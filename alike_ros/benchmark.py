@@ -29,6 +29,8 @@ from alike_ros.odometry import VisualOdometry
 
 #: Keypoints of the whole extraction: as many as the odometry asks for.
 TOP_K = 1000
+#: Seconds before each run: worker threads of the one before go on spinning for a while.
+_REST_S = 0.05
 log = logging.getLogger(__name__)
 
 _GEMM = 1024  # side of the matrices whose product gives the machine's peak
@@ -53,6 +55,7 @@ def interleaved(
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for i in range(warmup + repeats):
         for name, run in contenders.items():
+            time.sleep(_REST_S)
             start = time.perf_counter()
             run()
             if i >= warmup:
