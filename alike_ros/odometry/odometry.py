@@ -117,6 +117,17 @@ class VisualOdometry:
         self._last_inliers = 0
         self._lost_frames = 0
 
+    @property
+    def landmarks(self) -> Array:
+        """The map's points (L, 3), in the world; (0, 3) without a map."""
+        return np.empty((0, 3)) if self._map is None else self._map.positions
+
+    @property
+    def keyframe_poses(self) -> Array:
+        """The kept keyframes' world_from_cam (K, 4, 4); (0, 4, 4) without a map."""
+        keyframes = [] if self._map is None else self._map.keyframes
+        return np.reshape([keyframe.world_from_cam for keyframe in keyframes], (-1, 4, 4))
+
     def track(
         self,
         stamp_ns: int,

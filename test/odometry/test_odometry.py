@@ -164,6 +164,18 @@ def test_reset_starts_a_new_world():
     np.testing.assert_array_equal(estimate.world_from_cam, np.eye(4))
 
 
+def test_the_map_is_shown():
+    odometry = VisualOdometry(CAMERA, Config(mode="rgbd"))
+    assert (odometry.landmarks.shape, odometry.keyframe_poses.shape) == ((0, 3), (0, 4, 4))
+    features, depths = Scene().see(np.eye(4))
+    odometry.track(0, features, depth_image(features, depths))
+    true = CAMERA.unproject(features.keypoints, depths)
+    distance = np.linalg.norm(odometry.landmarks[:, None] - true, axis=2).min(axis=1)
+    assert len(distance) > 50
+    assert np.median(distance) < 1e-6  # where keypoints are close, depths of neighbours mix
+    np.testing.assert_array_equal(odometry.keyframe_poses, [np.eye(4)])
+
+
 def test_nothing_to_see_is_no_start():
     odometry = VisualOdometry(CAMERA, Config(mode="rgbd"))
     estimate = odometry.track(0, NOTHING, np.full((480, 640), np.nan, np.float32))
