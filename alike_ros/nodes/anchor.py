@@ -28,6 +28,11 @@ class Anchor:
         self._covariance = carried + covariance
         return self.odom_from_base, self._covariance
 
+    @property
+    def odom_from_map(self) -> Array:
+        """Where the map begins: the base's pose at its first frame."""
+        return self._odom_from_map
+
     def new_map(self) -> None:
         """The base is at the origin of a new map."""
         self._odom_from_map = self.odom_from_base

@@ -80,14 +80,28 @@ def cloud_from_features(header: Header, features: Features, bearings: Array) -> 
             count=dimension,
         )
     )
+    return _cloud(header, points, fields)
+
+
+def cloud_from_points(header: Header, points: Array) -> PointCloud2:
+    """Points (N, 3) in the header's frame as a cloud with fields x y z."""
+    fields = [
+        PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
+        for index, name in enumerate("xyz")
+    ]
+    return _cloud(header, points.astype("<f4").view([(name, "<f4") for name in "xyz"]), fields)
+
+
+def _cloud(header: Header, points: NDArray[Any], fields: list[PointField]) -> PointCloud2:
+    """A cloud of structured points, (N,) or (N, 1)."""
     cloud = PointCloud2(
         header=header,
         height=1,
         width=len(points),
         fields=fields,
         is_bigendian=False,
-        point_step=dtype.itemsize,
-        row_step=dtype.itemsize * len(points),
+        point_step=points.itemsize,
+        row_step=points.itemsize * len(points),
         is_dense=True,
     )
     _fill(cloud, points)

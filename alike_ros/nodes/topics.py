@@ -26,6 +26,7 @@ OUTPUT = QoSProfile(
 MASK, TRACKS_IMAGE = "mask", "~/tracks_image"
 KEYPOINTS, RIGHT_KEYPOINTS = "keypoints", "right/keypoints"
 ODOM, PATH, POSE, STATUS = "odom", "~/path", "~/pose", "~/status"
+LANDMARKS = "~/landmarks"
 DIAGNOSTICS = "/diagnostics"  # one for all nodes of a robot
 RESET_ODOM, PAUSE_ODOM, RESUME_ODOM = "reset_odom", "pause_odom", "resume_odom"
 RESET, SET_POSE = "~/reset", "set_pose"

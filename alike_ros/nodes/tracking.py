@@ -12,14 +12,16 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry, Path
 from numpy.typing import NDArray
+from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
 from alike_ros.camera import Camera, StereoCamera
 from alike_ros.errors import DataError
 from alike_ros.features import Features
-from alike_ros.geometry import Array, inverse
+from alike_ros.geometry import Array, inverse, transform
 from alike_ros.nodes.anchor import Anchor
 from alike_ros.nodes.conversions import (
+    cloud_from_points,
     move_covariance,
     null_odometry,
     odometry_message,
@@ -33,7 +35,7 @@ from alike_ros.nodes.conversions import (
 )
 from alike_ros.nodes.frames import Frames
 from alike_ros.nodes.pipeline_node import PipelineNode
-from alike_ros.nodes.topics import ODOM, OUTPUT, PATH, POSE, STATUS
+from alike_ros.nodes.topics import LANDMARKS, ODOM, OUTPUT, PATH, POSE, STATUS
 from alike_ros.odometry import VisualOdometry
 from alike_ros.odometry.estimate import Estimate, Status
 
@@ -67,6 +69,7 @@ class Tracking:
         self._pose = node.create_lifecycle_publisher(PoseWithCovarianceStamped, POSE, OUTPUT)
         self._path = node.create_lifecycle_publisher(Path, PATH, OUTPUT)
         self._status = node.create_lifecycle_publisher(DiagnosticStatus, STATUS, OUTPUT)
+        self._landmarks = node.create_lifecycle_publisher(PointCloud2, LANDMARKS, OUTPUT)
         self._frames: Frames | None = None
         self._camera: Camera | StereoCamera | None = None
         self._last: _Pose | None = None  # None after frames without a pose
@@ -196,6 +199,10 @@ class Tracking:
         self._poses.append(stamped_pose(header, odom_from_base))
         if self._path.get_subscription_count():
             self._path.publish(Path(header=header, poses=list(self._poses)))
+        if self._landmarks.get_subscription_count():
+            odom_from_world = self._anchor.odom_from_map @ base_from_cam
+            landmarks = transform(odom_from_world, self._odometry.landmarks)
+            self._landmarks.publish(cloud_from_points(header, landmarks))
 
     def _carry_on(self, header: Header, child: str, seen: bool) -> Array | None:
         """The guess frame's pose of the base; it moves the base where the odometry does not."""

@@ -127,3 +127,21 @@ def test_tracks_are_drawn_while_somebody_looks(
     assert not (first == known).all(axis=2).any()  # nothing to compare with
     assert (second == known).all(axis=2).sum() > 500
     assert robot.received["vo/tracks_image"][1].header == header(frames[2].stamp_ns)
+
+
+def test_landmarks_lie_where_depth_says(robot: Robot) -> None:
+    frame = next(iter(rendered("rgbd", 1)))
+    robot.calibrate()
+    robot.listen(PointCloud2, "vo/landmarks", INPUT)
+    robot.spin(lambda: False, 0.3)
+    robot.track(frame)
+    assert robot.spin(lambda: robot.received["vo/landmarks"])
+    cloud = robot.received["vo/landmarks"][0]
+    points = np.frombuffer(cloud.data, "<f4").reshape(-1, 3)
+    assert cloud.header.frame_id == "odom"
+    assert (cloud.width, cloud.point_step) == (len(points), 12)
+    assert len(points) > 200
+    K = robot.camera.K
+    x, y = np.round(points[:, :2] / points[:, 2:] @ K[:2, :2].T + K[:2, 2]).astype(int).T
+    # the camera is the base, at the origin of odom
+    np.testing.assert_allclose(points[:, 2], frame.depth[y, x], rtol=0.05)
