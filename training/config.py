@@ -21,6 +21,7 @@ class ViewConfig:
     log_zoom: float = 0.6  # scale between the views is within exp(+-log_zoom)
     shift: float = 0.1  # standard deviation of the shift, in sides of the view
     frontal: float = 0.3  # strength of all this in the nearly frontal view
+    mildest: float = 0.2  # strength of a pair, up to 1
     min_scale: float = 0.75  # photo pixels per view pixel; the largest is what fits
 
 
@@ -34,13 +35,14 @@ class PhotometryConfig:
     saturation: float = 0.4
     shadow_share: float = 0.5
     shadow: float = 0.7
-    blur_share: float = 0.4
-    blur: float = 1.5  # pixels
+    blur_share: float = 0.6
+    blur: float = 4.0  # pixels at most, mostly less: photos scaled down are sharper than cameras
     noise_share: float = 0.6
     noise: float = 0.04  # standard deviation, of 1
+    grain_share: float = 0.5  # noise as cameras leave it, smooth over pixels
     grey_share: float = 0.1
     jpeg_share: float = 0.3
-    jpeg_quality: int = 40  # the lowest
+    jpeg_quality: int = 25  # the lowest
 
 
 @dataclass(frozen=True)

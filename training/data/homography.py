@@ -93,9 +93,10 @@ def sample_views(
     reach = np.maximum(0, [width - scale * size[1], height - scale * size[0]])
     centre = np.array([width, height]) / 2 + rng.uniform(-0.5, 0.5, 2) * reach
     shift = rng.normal(0, config.shift, 2) * scale * size[::-1]
-    zoom = np.exp(rng.uniform(-config.log_zoom, config.log_zoom))
-    place0 = sample_quad(rng, config, config.frontal) * scale * size[::-1] + centre
-    place1 = sample_quad(rng, config, 1.0) * scale * zoom * size[::-1] + centre + shift
+    strength = rng.uniform(config.mildest, 1)
+    zoom = np.exp(strength * rng.uniform(-config.log_zoom, config.log_zoom))
+    place0 = sample_quad(rng, config, strength * config.frontal) * scale * size[::-1] + centre
+    place1 = sample_quad(rng, config, strength) * scale * zoom * size[::-1] + centre + shift
     images = [render(levels, photo_from_view(place, size), size) for place in (place0, place1)]
     view1_from_view0 = np.linalg.inv(photo_from_view(place1, size)) @ photo_from_view(place0, size)
     return images, view1_from_view0 / view1_from_view0[2, 2]
@@ -153,8 +154,7 @@ def disturb(rng: np.random.Generator, image: Array, config: PhotometryConfig) ->
     if rng.random() < config.blur_share:
         linear = blur(rng, linear, config.blur)
     if rng.random() < config.noise_share:
-        sigma = rng.uniform(0, config.noise)
-        linear += rng.standard_normal(linear.shape, np.float32) * np.float32(sigma)
+        linear += noise(rng, linear.shape, config)
     picture = (linear.clip(0, 1) * 255).round().astype(np.uint8)
     if rng.random() < config.grey_share:
         picture = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
@@ -187,8 +187,8 @@ def shadow(rng: np.random.Generator, size: tuple[int, int], strength: float) -> 
 
 
 def blur(rng: np.random.Generator, image: Array, radius: float) -> Array:
-    """Out of focus (sigma) or moved (length 3 sigma) by up to `radius` pixels."""
-    sigma = rng.uniform(0, radius)
+    """Out of focus (sigma) or moved (length 3 sigma) by up to `radius` pixels, mostly by less."""
+    sigma = radius * rng.random() ** 2
     if rng.random() < 0.5:
         return np.asarray(cv2.GaussianBlur(image, (0, 0), max(sigma, 0.1)))
     half = max(1, int(np.ceil(1.5 * sigma)))
@@ -201,3 +201,12 @@ def blur(rng: np.random.Generator, image: Array, radius: float) -> Array:
         fx, fy = x - x0, y - y0
         kernel[y0 : y0 + 2, x0 : x0 + 2] += np.outer([1 - fy, fy], [1 - fx, fx])
     return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()))
+
+
+def noise(rng: np.random.Generator, shape: tuple[int, ...], config: PhotometryConfig) -> Array:
+    """Noise (H, W, 3): of each pixel alone, or grains of several pixels."""
+    values = rng.standard_normal(shape, np.float32)
+    if rng.random() < config.grain_share:
+        values = cv2.GaussianBlur(values, (0, 0), rng.uniform(0.4, 1.2))
+        values /= values.std()
+    return np.asarray(values * np.float32(rng.uniform(0, config.noise)))
