@@ -92,9 +92,6 @@ class TrackingConfig(Checked):
     bridge_s: float = setting(
         0.3, "gap up to which the pose is predicted from the velocity, seconds", 0.0, 5.0
     )
-    reset_countdown: int = setting(
-        0, "lost frames after which a new map starts at the last pose; 0 is never", 0
-    )
     keypoint_noise_px: float = setting(0.7, "standard deviation of a keypoint", 0.01)
 
 
@@ -142,6 +139,9 @@ class Config(Checked):
         "", "folder of exported models and TensorRT engines; empty is the user's cache"
     )
     num_threads: int = setting(0, "threads of the network; 0 is one per core, at most 4", 0, 64)
+    reset_countdown: int = setting(
+        0, "lost frames after which a new map starts at the last pose; 0 is never", 0
+    )
     detector: DetectorConfig = field(default_factory=DetectorConfig)
     matching: MatchingConfig = field(default_factory=MatchingConfig)
     depth: DepthConfig = field(default_factory=DepthConfig)

@@ -25,6 +25,8 @@ except ImportError:  # Humble
 
 #: Seconds between two reports.
 PERIOD_S = 1.0
+#: Remarks of one kind that come more often than this, in seconds, are one.
+REMARK_S = 5.0
 
 
 class Expected(Enum):
@@ -69,6 +71,7 @@ class Health:
         self._publisher = node.create_lifecycle_publisher(DiagnosticArray, DIAGNOSTICS, OUTPUT)
         self._inputs: list[_Input] = []
         self._timer: Any = None
+        self._remarks: dict[str, tuple[float, str]] = {}  # by kind: when it came last
         self._counts: Callable[[], Mapping[str, object]] = dict
 
     def start(self, counts: Callable[[], Mapping[str, object]]) -> None:
@@ -124,6 +127,13 @@ class Health:
         )
         self._inputs.append(item)
 
+    def remark(self, kind: str, text: str) -> bool:
+        """Something that is wrong, from any thread; whether it is more than the last one again."""
+        now = time.monotonic()
+        recent = self._recent_remarks(now)
+        self._remarks = recent | {kind: (now, text)}
+        return kind not in recent
+
     def report(self, level: bytes, message: str, values: Mapping[str, object]) -> None:
         """What came of the newest frame. In the worker's thread."""
         self._outcome = level, message
@@ -133,6 +143,9 @@ class Health:
         """A frame has been worked on, so long after its stamp. In the worker's thread."""
         self._frames.add(time.monotonic())
         self._values = {**self._values, "latency_ms": latency_ms}
+
+    def _recent_remarks(self, now: float) -> dict[str, tuple[float, str]]:
+        return {kind: item for kind, item in self._remarks.items() if now - item[0] < REMARK_S}
 
     def _on_timer(self) -> None:
         now = time.monotonic()
@@ -154,6 +167,7 @@ class Health:
 
     def _publish(self) -> None:
         problems = [item.problem for item in self._inputs if item.problem]
+        problems += [text for _, text in self._recent_remarks(time.monotonic()).values()]
         level, message = self._outcome
         if problems:
             level, message = max(level, DiagnosticStatus.WARN), "; ".join(problems)

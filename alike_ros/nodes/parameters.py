@@ -23,7 +23,8 @@ from alike_ros.errors import ConfigError
 #: Settings, and groups of them, that take effect while the node runs; all others need a restart.
 LIVE = (
     *("detector.", "matching.", "depth.", "tracking.", "keyframe."),
-    *("publish_null_when_lost", "max_update_rate", "image_jitter_threshold_ms"),
+    *("publish_null_when_lost", "reset_countdown"),
+    *("max_update_rate", "image_jitter_threshold_ms"),
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -16,20 +15,18 @@ from rclpy.logging import get_logger
 from sensor_msgs.msg import CameraInfo, PointCloud2
 from std_msgs.msg import Header
 
-from alike_ros.camera import Camera, StereoCamera
 from alike_ros.config import NodeConfig
 from alike_ros.errors import AlikeError, DataError
-from alike_ros.nodes.calibration import Calibration
+from alike_ros.nodes.calibration import Calibration, Rig
 from alike_ros.nodes.conversions import stamp_to_ns
 from alike_ros.nodes.health import Expected, Health
 from alike_ros.nodes.pace import Pace
 from alike_ros.nodes.parameters import Parameters
+from alike_ros.nodes.silence import publishers_of
 from alike_ros.nodes.synchroniser import Synchroniser
 from alike_ros.nodes.topics import INPUT, INPUTS, RELIABLE_INPUT
 from alike_ros.nodes.worker import NewestWorker
 
-#: Seconds between two warnings of one kind.
-WARN_EVERY = 5.0
 #: A stamp this far ahead of the clock is no rounding of it.
 AHEAD_MS = 100.0
 
@@ -47,7 +44,6 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
         self.health = Health(self)
         self._unusable = 0
         self.paused = False  # frames that come meanwhile are left out
-        self._warned: dict[str, float] = {}
         self._synchroniser: Synchroniser[Any] | None = None
         self._worker: NewestWorker[tuple[Any, ...]] | None = None
 
@@ -69,7 +65,7 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
     def subscribe_more(self) -> None:
         """To what is not part of a group, by `health.subscribe`."""
 
-    def process(self, messages: tuple[Any, ...], camera: Camera | StereoCamera) -> None:
+    def process(self, messages: tuple[Any, ...], rig: Rig) -> None:
         """One group, in the worker's thread. DataError: it is unusable."""
         raise NotImplementedError
 
@@ -80,7 +76,7 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
         """Says that the group of this stamp brings no result. In the worker's thread."""
         self._unusable += 1
         self.health.report(DiagnosticStatus.WARN, reason, {})
-        self.warn("unusable", f"frame left out: {reason}")
+        self.warn(reason, f"frame left out: {reason}")
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -90,10 +86,8 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
         return counts | {"overtaken": overtaken, "unusable": self._unusable}
 
     def warn(self, kind: str, text: str) -> None:
-        """A warning, at most one of its kind every WARN_EVERY seconds."""
-        now = time.monotonic()
-        if now - self._warned.get(kind, -WARN_EVERY) >= WARN_EVERY:
-            self._warned[kind] = now
+        """A warning, in /diagnostics as long as it is repeated and in the log once."""
+        if self.health.remark(kind, text):
             self.get_logger().warning(text)
 
     def start(self) -> bool:
@@ -205,10 +199,11 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
         partners = " and ".join(names[1 : len(self.inputs())])
         if apart_ns is None:
             return f"messages on {names[0]} find no partner: nothing comes on {partners}"
+        interval_s = self.config.approx_sync_max_interval
         return (
-            f"a message on {names[0]} is {apart_ns * 1e-9:.3f} s from the nearest on {partners}: "
-            f"synchronise the cameras, or raise approx_sync_max_interval "
-            f"({self.config.approx_sync_max_interval:g} s)"
+            f"a message on {names[0]} ({publishers_of(self, names[0])}) is "
+            f"{apart_ns * 1e-9:.3f} s from the nearest on {partners}: synchronise the cameras, "
+            f"or raise approx_sync_max_interval ({interval_s:g} s)"
         )
 
     def _admits(self, stamp_ns: int) -> bool:
@@ -237,17 +232,18 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
         return {"sync_offset_ms": offset_ns * 1e-6, "is_paused": self.paused, **self.dropped}
 
     def _process(self, messages: tuple[Any, ...]) -> None:
-        camera = self._calibration.camera
+        rig = self._calibration.rig
         try:
-            if camera is None:
+            if rig is None:
                 raise DataError(self._calibration.problem)
-            self.process(messages, camera)
+            self.process(messages, rig)
             self._done(stamp_to_ns(messages[0].header.stamp))
         except DataError as error:
             self.unusable(messages[0].header, str(error))
         except Exception as error:  # a fault of ours: one frame is lost, the robot drives on
             if self.context.ok():  # else it is only that publishers are gone
-                self.warn("fault", traceback.format_exc())
+                if self.health.remark("fault", repr(error)):
+                    self.get_logger().error(traceback.format_exc())
                 self.unusable(messages[0].header, f"fault: {error!r}")
 
 
