@@ -86,6 +86,8 @@ class Extraction:
                     f"but camera_info is for {one.width}x{one.height}"
                 )
             images.append(image)
+            # A batch of left and right is slower on CPUs: the encoder of alike-t, 640x480, two
+            # threads, in turn, 78 ms against 72 (median of 45), 68 against 63 in the quiet tenth.
             features.append(self._extractor(image))
         features[0] = self._unmasked(features[0], images[0])
         extract_ms = (time.perf_counter() - start) * 1e3

@@ -95,8 +95,9 @@ class Health:
 
     @property
     def topics(self) -> list[str]:
-        """Full names, in the order of subscription."""
-        return [item.subscription.topic_name for item in self._inputs]
+        """Full names of what has to come, in the order of subscription."""
+        wanted = [item for item in self._inputs if item.expected != Expected.NEVER]
+        return [item.subscription.topic_name for item in wanted]
 
     def subscribe(
         self,
@@ -126,6 +127,11 @@ class Health:
             kind, topic, on_message, qos, event_callbacks=events
         )
         self._inputs.append(item)
+
+    @property
+    def _first(self) -> _Input:
+        """Of the inputs that make a frame, the one that counts frames."""
+        return next(item for item in self._inputs if item.expected == Expected.ALWAYS)
 
     def remark(self, kind: str, text: str) -> bool:
         """Something that is wrong, from any thread; whether it is more than the last one again."""
@@ -171,14 +177,15 @@ class Health:
         level, message = self._outcome
         if problems:
             level, message = max(level, DiagnosticStatus.WARN), "; ".join(problems)
-        rates = {
-            f"rate_hz {item.subscription.topic_name}": item.arrivals.rate_hz
-            for item in self._inputs
-        }
-        values = {
-            **rates,
+        values: dict[str, object] = {}
+        for item in self._inputs:
+            name = item.subscription.topic_name
+            values[f"rate_hz {name}"] = item.arrivals.rate_hz
+            if item.expected != Expected.NEVER:
+                values[f"publishers {name}"] = self._node.count_publishers(name)
+        values |= {
             "rate_hz processed": self._frames.rate_hz,
-            "received": self._inputs[0].arrivals.count,
+            "received": self._first.arrivals.count,
             "processed": self._frames.count,
             "qos_events": self._qos_events,
             "lost_in_transport": self._lost,

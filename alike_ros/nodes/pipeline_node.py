@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -45,7 +46,8 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
         self._unusable = 0
         self.paused = False  # frames that come meanwhile are left out
         self._synchroniser: Synchroniser[Any] | None = None
-        self._worker: NewestWorker[tuple[Any, ...]] | None = None
+        self._worker: NewestWorker[tuple[float, tuple[Any, ...]]] | None = None
+        self.wait_ms = 0.0  # that the frame in work has waited for the one before
 
     @property
     def config(self) -> NodeConfig:
@@ -126,15 +128,16 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
             [self.resolve_topic_name(topic) for topic in infos], config.rectified_images
         )
         image_qos = RELIABLE_INPUT if config.image_qos == "reliable" else INPUT
+        # before the images: of messages that wait, those of the first subscription come first
+        for index, topic in enumerate(infos):
+            callback = partial(self._calibration.add, index)
+            self.health.subscribe(CameraInfo, topic, callback, INPUT, expected=Expected.ONCE)
         for index, (kind, topic) in enumerate(inputs):
             callback = partial(self._on_input, index)
             if kind is PointCloud2:  # from features_node, which offers best effort
                 self.health.subscribe(kind, topic, callback, INPUT)
             else:
                 self.health.subscribe(kind, topic, callback, image_qos, "image_qos")
-        for index, topic in enumerate(infos):
-            callback = partial(self._calibration.add, index)
-            self.health.subscribe(CameraInfo, topic, callback, INPUT, expected=Expected.ONCE)
         names = ", ".join(self.health.topics)
         self.subscribe_more()
         self.health.start(self._counts)
@@ -186,17 +189,18 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
             self.warn(reason, self._why_left_out(reason, topic))
         for group in groups:
             if self._admits(stamp_to_ns(group[0].header.stamp)):
-                self._worker.put(group)
+                self._worker.put((time.perf_counter(), group))
             else:
                 self._synchroniser.dropped["throttled"] += 1
 
     def _why_left_out(self, reason: str, topic: int) -> str:
         """A message that came on this topic, or that waited for it."""
         assert self._synchroniser is not None
-        names, apart_ns = self.health.topics, self._synchroniser.apart_ns
+        names = [self.resolve_topic_name(name) for _, name in self.inputs()]
+        apart_ns = self._synchroniser.apart_ns
         if reason != "unpaired":
             return f"{reason} message on {names[topic]} left out"
-        partners = " and ".join(names[1 : len(self.inputs())])
+        partners = " and ".join(names[1:])
         if apart_ns is None:
             return f"messages on {names[0]} find no partner: nothing comes on {partners}"
         interval_s = self.config.approx_sync_max_interval
@@ -231,7 +235,9 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
         offset_ns = self._synchroniser.offset_ns if self._synchroniser else 0
         return {"sync_offset_ms": offset_ns * 1e-6, "is_paused": self.paused, **self.dropped}
 
-    def _process(self, messages: tuple[Any, ...]) -> None:
+    def _process(self, item: tuple[float, tuple[Any, ...]]) -> None:
+        complete, messages = item
+        self.wait_ms = (time.perf_counter() - complete) * 1e3
         rig = self._calibration.rig
         try:
             if rig is None:

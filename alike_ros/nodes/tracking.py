@@ -270,6 +270,7 @@ class Tracking:
             "metric_scale": estimate.metric_scale or self._scale.known,
             **measured,
             "track_ms": track_ms,
+            "wait_ms": self._node.wait_ms,
         }
         level = _LEVELS.get(estimate.status, DiagnosticStatus.WARN)
         self._node.health.report(level, estimate.status.value, values)
