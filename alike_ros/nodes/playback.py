@@ -108,7 +108,7 @@ def running_nodes(
         player = stack.enter_context(
             closing(Player(camera, settings.mode, status_topic, domain_id))
         )
-        _wait_for_nodes(player, nodes, 2 if split else 1)
+        wait_for_nodes(player, nodes, 2 if split else 1)
         yield nodes, player
 
 
@@ -221,7 +221,8 @@ def _environment(log_folder: Path) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _wait_for_nodes(player: Player, nodes: NodeProcesses, number: int) -> None:
+def wait_for_nodes(player: Player, nodes: NodeProcesses, number: int) -> None:
+    """Until so many nodes are connected with the player. Raises AlikeError when one ends."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while not player.ready(number):
         nodes.check()
