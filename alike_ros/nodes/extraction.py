@@ -43,10 +43,10 @@ class Extraction:
     def __init__(self, node: PipelineNode) -> None:
         self._node = node
         self._publishers = [
-            node.create_lifecycle_publisher(PointCloud2, topic, NEWEST)
+            node.health.publisher(PointCloud2, topic, NEWEST)
             for topic in INPUTS[node.config.mode].keypoints
         ]
-        self._picture = node.create_lifecycle_publisher(Image, TRACKS_IMAGE, NEWEST)
+        self._picture = node.health.publisher(Image, TRACKS_IMAGE, NEWEST)
         self._tracks = Tracks()
         self._mask: NDArray[np.uint8] | None = None
         self._extractor: Any = None

@@ -15,13 +15,13 @@ from rclpy.qos import QoSProfile
 
 from alike_ros.nodes.arrivals import SILENCE_S, Arrivals
 from alike_ros.nodes.conversions import status_message
-from alike_ros.nodes.silence import explain_silence
+from alike_ros.nodes.silence import describe, explain_silence
 from alike_ros.nodes.topics import DIAGNOSTICS, OUTPUT
 
 try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
+    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
+    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
 #: Seconds between two reports.
 PERIOD_S = 1.0
@@ -60,7 +60,7 @@ class _Input:
 
 
 class Health:
-    """Subscribes on behalf of a node between `start` and `stop`.
+    """Subscribes on behalf of a node between `start` and `stop`; publishes at any time.
 
     Each silence of an input gives one warning, and an information when it ends. The time is the
     machine's: a simulated clock may stand still.
@@ -71,6 +71,7 @@ class Health:
         self._publisher = node.create_lifecycle_publisher(DiagnosticArray, DIAGNOSTICS, OUTPUT)
         self._inputs: list[_Input] = []
         self._timer: Any = None
+        self._qos_events = self._lost = 0
         self._remarks: dict[str, tuple[float, str]] = {}  # by kind: when it came last
         self._counts: Callable[[], Mapping[str, object]] = dict
 
@@ -127,6 +128,20 @@ class Health:
             kind, topic, on_message, qos, event_callbacks=events
         )
         self._inputs.append(item)
+
+    def publisher(self, kind: type, topic: str, qos: QoSProfile) -> Any:
+        """A lifecycle publisher; a subscriber that it cannot serve is told, and counted."""
+
+        def on_mismatch(event: Any) -> None:
+            self._qos_events += event.total_count_change
+            name = made.topic_name
+            text = f"{name}: a subscriber gets nothing: {describe(qos)} is all that is offered"
+            if self.remark(name, text):
+                self._node.get_logger().warning(text)
+
+        events = PublisherEventCallbacks(incompatible_qos=on_mismatch)
+        made = self._node.create_lifecycle_publisher(kind, topic, qos, event_callbacks=events)
+        return made
 
     @property
     def _first(self) -> _Input:

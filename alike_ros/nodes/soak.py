@@ -39,7 +39,7 @@ _LIFE = (
 #: Cycles until the process has all that it needs.
 _WARM_CYCLES = 10
 _FRAMES_PER_CYCLE = 3
-#: What is compared: medians over the first and over the last tenth.
+#: What is compared: what is held throughout the first tenth, and throughout the last.
 _SHARE = 0.1
 _TIMEOUT_S = 60.0
 
@@ -62,10 +62,10 @@ class Vitals:
         return cls(int(status["RssAnon"][0]), int(status["Threads"][0]), files)
 
     @classmethod
-    def median(cls, samples: list[Vitals]) -> Vitals:
-        """Each of them by itself."""
-        rows = [(item.memory_kib, item.threads, item.files) for item in samples]
-        return cls(*(int(value) for value in np.median(rows, axis=0)))
+    def held(cls, samples: list[Vitals]) -> Vitals:
+        """What is there in all of them: arrays of the frame in work come and go."""
+        rows = zip(*((item.memory_kib, item.threads, item.files) for item in samples), strict=True)
+        return cls(*map(min, rows))
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def _endurance(
     if any(exit_codes):
         raise AlikeError(f"the node ended with the codes {exit_codes}, expected 0")
     tenth = max(round(_SHARE * len(vitals)), 1)
-    first, last = Vitals.median(vitals[:tenth]), Vitals.median(vitals[-tenth:])
+    first, last = Vitals.held(vitals[:tenth]), Vitals.held(vitals[-tenth:])
     held = {
         "memory": 100 * (last.memory_kib / first.memory_kib - 1),
         "threads": last.threads - first.threads,

@@ -69,11 +69,11 @@ class Tracking:
 
     def __init__(self, node: PipelineNode) -> None:
         self._node = node
-        self._odom = node.create_lifecycle_publisher(Odometry, ODOM, OUTPUT)
-        self._pose = node.create_lifecycle_publisher(PoseWithCovarianceStamped, POSE, OUTPUT)
-        self._path = node.create_lifecycle_publisher(Path, PATH, OUTPUT)
-        self._status = node.create_lifecycle_publisher(DiagnosticStatus, STATUS, OUTPUT)
-        self._landmarks = node.create_lifecycle_publisher(PointCloud2, LANDMARKS, OUTPUT)
+        self._odom = node.health.publisher(Odometry, ODOM, OUTPUT)
+        self._pose = node.health.publisher(PoseWithCovarianceStamped, POSE, OUTPUT)
+        self._path = node.health.publisher(Path, PATH, OUTPUT)
+        self._status = node.health.publisher(DiagnosticStatus, STATUS, OUTPUT)
+        self._landmarks = node.health.publisher(PointCloud2, LANDMARKS, OUTPUT)
         self._imu = ImuInput(node)
         self._frames: Frames | None = None
         self._camera: Camera | StereoCamera | None = None

@@ -12,7 +12,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.parameter import Parameter
 from robot import Robot
 from ros_helpers import rendered
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from alike_ros.nodes.conversions import values_of_status
 from alike_ros.nodes.topics import INPUT, OUTPUT
@@ -127,6 +127,18 @@ def test_publisher_whose_qos_does_not_match(
     assert values_of_status(newest(robot))["qos_events"] == "1"
     robot.spin(lambda: False, 0.7)
     assert sum("/image" in text for text in texts) == 1
+
+
+def test_subscriber_that_asks_for_more_than_is_offered(
+    robot: Robot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched(robot)
+    texts = warnings(robot, monkeypatch)
+    robot.listen(PointCloud2, "keypoints", OUTPUT)
+    text = problem(robot, "/keypoints: a subscriber gets nothing")
+    assert "best effort, volatile is all that is offered" in text
+    assert texts == [text]
+    assert values_of_status(newest(robot))["qos_events"] == "1"
 
 
 @pytest.mark.parametrize("qos", [INPUT, OUTPUT])
