@@ -199,7 +199,7 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
         names = [self.resolve_topic_name(name) for _, name in self.inputs()]
         apart_ns = self._synchroniser.apart_ns
         if reason != "unpaired":
-            return f"{reason} message on {names[topic]} left out"
+            return f"{reason.removesuffix('_partner')} message on {names[topic]} left out"
         partners = " and ".join(names[1:])
         if apart_ns is None:
             return f"messages on {names[0]} find no partner: nothing comes on {partners}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from alike_ros.nodes.conversions import values_of_status
 from alike_ros.nodes.topics import INPUT, OUTPUT
+from alike_ros.nodes.vo_node import VoNode
 
 pytestmark = pytest.mark.ros
 
@@ -199,7 +201,17 @@ def test_every_frame_is_worked_on_if_wanted(make_robot: Any) -> None:
     assert values_of_status(newest(robot))["overtaken"] == "0"
 
 
-def test_counts_add_up_when_frames_come_too_fast(make_robot: Any) -> None:
+def test_counts_add_up_when_frames_come_too_fast(
+    make_robot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """60 Hz into a node that manages 10 Hz at most: it takes the newest."""
+    process = VoNode.process
+
+    def slowly(node: VoNode, messages: Any, rig: Any) -> None:
+        time.sleep(0.1)
+        process(node, messages, rig)
+
+    monkeypatch.setattr(VoNode, "process", slowly)
     robot = watched(make_robot(mode="mono"))
     frames = list(rendered("mono", 40))
     robot.show(frames[0])
@@ -208,9 +220,12 @@ def test_counts_add_up_when_frames_come_too_fast(make_robot: Any) -> None:
     for frame in [*frames[1:], frames[10], frames[39]]:
         robot.show(frame)
         robot.spin(lambda: False, 1 / 60)
-    robot.spin(lambda: False, 0.5)
+    robot.status_of(frames[39].stamp_ns)  # the last one is not left out
     values = values_of_status(newest(robot))
     assert values["received"] == "42"
+    assert int(values["overtaken"]) > 20
+    stamps = [int(status["stamp_ns"]) for status in robot.statuses()]
+    assert stamps == sorted(stamps)
     parts = ("processed", "unusable", "overtaken", "late", "duplicate")
     assert sum(int(values.get(key, 0)) for key in parts) == 42
     assert (values["unusable"], values["late"], values["duplicate"]) == ("1", "1", "1")
