@@ -41,6 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
     except AlikeError as error:
         print(f"alike: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("alike: interrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # `alike config | head`
         sys.stderr.close()
         return 1

@@ -136,10 +136,7 @@ def _check(options: argparse.Namespace) -> int:
     sequence = open_sequence(options.bag, config.mode, options.camera)
     truth = Trajectory.read_tum(options.truth) if options.truth else sequence.truth
     limits = _limits(options, FIGURES)
-    try:
-        verdict = check_recording(sequence, config, truth, limits, options.split)
-    except KeyboardInterrupt:
-        return 130
+    verdict = check_recording(sequence, config, truth, limits, options.split)
     print(_json(verdict) if options.json else _table(verdict))
     return 0 if verdict.holds else 1
 
@@ -212,17 +209,14 @@ def _soak(options: argparse.Namespace) -> int:
     config = node_config(options)
     sequence = open_sequence(options.bag, config.mode, options.camera)
     limits = _limits(options, SOAK_FIGURES)
-    try:
-        if options.cycles:
-            # no times are measured, and counts begin again with each cycle
-            kept = ("memory", "threads", "files", "errors")
-            limits = {name: limits[name] for name in kept if name in limits}
-            found = live(sequence, config, limits, options.cycles)
-        else:
-            seconds = 60 * options.minutes
-            found = soak(sequence, config, limits, seconds, options.rate, options.frames)
-    except KeyboardInterrupt:
-        return 130
+    if options.cycles:
+        # no times are measured, and counts begin again with each cycle
+        kept = ("memory", "threads", "files", "errors")
+        limits = {name: limits[name] for name in kept if name in limits}
+        found = live(sequence, config, limits, options.cycles)
+    else:
+        seconds = 60 * options.minutes
+        found = soak(sequence, config, limits, seconds, options.rate, options.frames)
     print(_soak_json(found) if options.json else _soak_table(found))
     return 0 if found.holds else 1
 

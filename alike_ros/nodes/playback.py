@@ -24,10 +24,10 @@ from alike_ros.camera import Camera, StereoCamera
 from alike_ros.config import Config, NodeConfig, dump_yaml, flatten, override
 from alike_ros.data import CameraFrame, Sequence
 from alike_ros.errors import AlikeError, DataError
+from alike_ros.fast_dds import fitting_profile
 from alike_ros.nodes.conversions import pose_from_message
 from alike_ros.nodes.player import Player
 from alike_ros.odometry.estimate import Estimate, Status
-from alike_ros.resources import share_path
 from alike_ros.results import Run
 
 T = TypeVar("T")
@@ -74,13 +74,16 @@ def run_through_nodes(
     """Plays a sequence into `vo_node`, or into `features_node` and `tracking_node` if split.
 
     In lock-step (rate_hz 0) each frame waits for the answer to the one before, so that none is
-    overtaken, and the answer for the bundle adjustment. Raises AlikeError, with what the node
+    overtaken, and the answer for the bundle adjustment; images are sent again if they get lost on
+    a busy machine. Raises AlikeError, with what the node
     wrote, when a node ends or does not answer for `timeout_s`; Ctrl-C ends the run early.
     """
     camera = sequence.stereo if config.mode == "stereo" else sequence.camera
     if camera is None:
         raise DataError(f"{sequence.name} has no right images: mode stereo is not possible")
     given = {"frame_id": "", "autostart": True, "bundle.background": rate_hz > 0}
+    if not rate_hz:
+        given["image_qos"] = "reliable"
     settings = override(NodeConfig(), flatten(config) | given)
     with running_nodes(camera, settings, split) as (nodes, player):
         start = time.perf_counter()
@@ -202,7 +205,7 @@ def _environment(log_folder: Path) -> Iterator[None]:
     Fast DDS reads the profile when a process first joins a domain: a process that has used rclpy
     before needs it from its start.
     """
-    profile = str(share_path("config/fastdds.xml"))
+    profile = str(fitting_profile(log_folder))
     wanted = {
         "ROS_LOG_DIR": str(log_folder),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from alike_ros.config import BundleConfig, Config
-from alike_ros.resources import share_path
+from alike_ros.fast_dds import fitting_profile
 
 # Fast DDS reads it once in a process, and these tests come in any order
+PROFILE = fitting_profile(Path(tempfile.mkdtemp(prefix="alike_ros_")))
 for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
-    os.environ.setdefault(name, str(share_path("config/fastdds.xml")))
+    os.environ.setdefault(name, str(PROFILE))
 
 
 @pytest.fixture(scope="session", autouse=True)
