@@ -21,6 +21,7 @@ from alike_ros.errors import AlikeError, DataError
 from alike_ros.nodes.calibration import Calibration, Rig
 from alike_ros.nodes.conversions import stamp_to_ns
 from alike_ros.nodes.health import Expected, Health
+from alike_ros.nodes.memory import give_back_images
 from alike_ros.nodes.pace import Pace
 from alike_ros.nodes.parameters import Parameters
 from alike_ros.nodes.silence import publishers_of
@@ -255,6 +256,7 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
 
 def run(make_node: Callable[[], PipelineNode], args: list[str] | None = None) -> int:
     """The node's process until SIGINT or SIGTERM; returns the exit code."""
+    give_back_images()
     rclpy.init(args=args)
     node: PipelineNode | None = None
     executor = SingleThreadedExecutor()
