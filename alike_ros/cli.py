@@ -279,13 +279,22 @@ def _add_config(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "Prints a ROS parameter file, which `alike run --config` and the nodes read.",
         """\
   alike config > vo.yaml
-  alike config --ros --set mode=stereo""",
+  alike config --ros --set mode=stereo
+  alike config --table > doc/parameters.md""",
     )
     parser.add_argument("--ros", action="store_true", help="also what only the ROS nodes use")
+    parser.add_argument(
+        "--table", action="store_true", help="the parameters of the ROS nodes, in Markdown"
+    )
     add_settings(parser)
 
 
 def _print_config(options: argparse.Namespace) -> int:
+    if options.table:
+        from alike_ros.parameter_table import parameter_table
+
+        print(parameter_table(), end="")
+        return 0
     config = settings(options, NodeConfig() if options.ros else Config())
     print(dump_yaml(config, comments=True), end="")
     return 0

@@ -6,8 +6,9 @@ import argparse
 import json
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import islice, takewhile
 from pathlib import Path
 from threading import Event
@@ -16,12 +17,13 @@ from typing import TYPE_CHECKING
 from alike_ros.cli_options import SOURCES, add_command, add_network, add_settings, node_config
 from alike_ros.config import MODES
 from alike_ros.errors import AlikeError
-from alike_ros.recording_limits import FIGURES
+from alike_ros.recording_limits import FIGURES, SOAK_FIGURES, SOAK_LIMITS, Figure
 
 if TYPE_CHECKING:
     from alike_ros.nodes.bag_check import Verdict
+    from alike_ros.nodes.soak import Endurance
 
-_METAVARS = {"m": "METRES", "deg": "DEGREES", "%": "PERCENT", "ms": "MS", "Hz": "HZ"}
+_METAVARS = {"": "N", "m": "METRES", "deg": "DEGREES", "%": "PERCENT", "ms": "MS", "Hz": "HZ"}
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -30,6 +32,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     _add_make(actions)
     _add_check(actions)
+    _add_soak(actions)
 
 
 def _add_make(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -113,10 +116,7 @@ def _add_check(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     parser.add_argument("bag", metavar="BAG")
     parser.add_argument("--truth", type=Path, metavar="FILE", help="default: the recording's own")
-    for figure in FIGURES:
-        parser.add_argument(
-            figure.option, type=float, metavar=_METAVARS[figure.unit], help=figure.doc
-        )
+    _add_limits(parser, FIGURES, {})
     parser.add_argument(
         "--split", action="store_true", help="features and tracking in two processes"
     )
@@ -127,28 +127,118 @@ def _add_check(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _check(options: argparse.Namespace) -> int:
-    try:
+    with _needs_ros("bag check"):
         from alike_ros.nodes.bag_check import check_recording
-    except ModuleNotFoundError as error:
-        raise AlikeError(
-            f"bag check needs ROS 2 ({error.name} is missing): source "
-            "/opt/ros/DISTRO/setup.bash, or run `make demo`, which installs it"
-        ) from error
     from alike_ros.data import open_sequence
     from alike_ros.trajectory import Trajectory
 
     config = node_config(options)
     sequence = open_sequence(options.bag, config.mode, options.camera)
     truth = Trajectory.read_tum(options.truth) if options.truth else sequence.truth
-    options_of = vars(options)
-    limits = {f.name: options_of[f.option[2:].replace("-", "_")] for f in FIGURES}
-    limits = {name: limit for name, limit in limits.items() if limit is not None}
+    limits = _limits(options, FIGURES)
     try:
         verdict = check_recording(sequence, config, truth, limits, options.split)
     except KeyboardInterrupt:
         return 130
     print(_json(verdict) if options.json else _table(verdict))
     return 0 if verdict.holds else 1
+
+
+@contextmanager
+def _needs_ros(command: str) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise AlikeError(
+            f"{command} needs ROS 2 ({error.name} is missing): source "
+            "/opt/ros/DISTRO/setup.bash, or run `make demo`, which installs it"
+        ) from error
+
+
+def _add_limits(
+    parser: argparse.ArgumentParser, figures: Sequence[Figure], defaults: Mapping[str, float]
+) -> None:
+    for figure in figures:
+        default = defaults.get(figure.name)
+        text = figure.doc if default is None else f"{figure.doc}; default: {default:g}"
+        metavar = _METAVARS[figure.unit]
+        parser.add_argument(figure.option, type=float, metavar=metavar, help=text, default=default)
+
+
+def _limits(options: argparse.Namespace, figures: Sequence[Figure]) -> dict[str, float]:
+    """Those that are set, by the figures' names."""
+    given = vars(options)
+    limits = {f.name: given[f.option[2:].replace("-", "_")] for f in figures}
+    return {name: limit for name, limit in limits.items() if limit is not None}
+
+
+def _add_soak(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = add_command(
+        actions,
+        "soak",
+        _soak,
+        "what a node holds on to in the long run, held to limits",
+        "Plays the first frames of a recording into vo_node, to and fro, for as many minutes as\n"
+        "wanted, and compares the memory, threads and file descriptors of the first and of the\n"
+        "last tenth of the time. With --cycles it deactivates, cleans up, configures and\n"
+        "activates the node instead, again and again. Exit code 0: every limit is kept. Needs\n"
+        "rclpy and Linux.\n\n"
+        "BAG is a folder, a file or any other SOURCE of `alike run`.",
+        """\
+  alike bag soak render:room --mode rgbd --minutes 10
+  alike bag soak drive.mcap --mode stereo --minutes 60 --rate 15 --max-overhead 5
+  alike bag soak render:room --mode rgbd --cycles 100""",
+    )
+    parser.add_argument("bag", metavar="BAG")
+    duration = parser.add_mutually_exclusive_group(required=True)
+    duration.add_argument("--minutes", type=float, metavar="N", help="of frames")
+    duration.add_argument("--cycles", type=int, metavar="N", help="of the node's life")
+    parser.add_argument("--rate", type=float, default=30.0, metavar="HZ", help="default: 30")
+    parser.add_argument(
+        "--frames", type=int, default=100, metavar="N", help="that are played; default: 100"
+    )
+    _add_limits(parser, SOAK_FIGURES, SOAK_LIMITS)
+    parser.add_argument("--json", action="store_true", help="the figures, for programs")
+    parser.add_argument("--camera", type=Path, metavar="FILE", help="intrinsics: camera.yaml")
+    add_network(parser)
+    add_settings(parser)
+
+
+def _soak(options: argparse.Namespace) -> int:
+    with _needs_ros("bag soak"):
+        from alike_ros.nodes.soak import live, soak
+    from alike_ros.data import open_sequence
+
+    config = node_config(options)
+    sequence = open_sequence(options.bag, config.mode, options.camera)
+    limits = _limits(options, SOAK_FIGURES)
+    try:
+        if options.cycles:
+            # no times are measured, and counts begin again with each cycle
+            kept = ("memory", "threads", "files", "errors")
+            limits = {name: limits[name] for name in kept if name in limits}
+            found = live(sequence, config, limits, options.cycles)
+        else:
+            seconds = 60 * options.minutes
+            found = soak(sequence, config, limits, seconds, options.rate, options.frames)
+    except KeyboardInterrupt:
+        return 130
+    print(_soak_json(found) if options.json else _soak_table(found))
+    return 0 if found.holds else 1
+
+
+def _soak_json(found: Endurance) -> str:
+    held = {"first": asdict(found.first), "last": asdict(found.last)}
+    return json.dumps(json.loads(_json(found)) | held | {"counts": found.counts}, indent=2)
+
+
+def _soak_table(found: Endurance) -> str:
+    held = [
+        f"{name}: {item.memory_kib / 1024:.1f} MiB, {item.threads} threads, {item.files} files"
+        for name, item in (("first", found.first), ("last", found.last))
+    ]
+    counts = ", ".join(f"{name} {count}" for name, count in found.counts.items() if count)
+    return "\n".join([_table(found), *held, f"images: {counts}"])
 
 
 def _json(verdict: Verdict) -> str:

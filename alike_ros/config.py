@@ -92,9 +92,6 @@ class TrackingConfig(Checked):
     bridge_s: float = setting(
         0.3, "gap up to which the pose is predicted from the velocity, seconds", 0.0, 5.0
     )
-    reset_countdown: int = setting(
-        0, "lost frames after which a new map starts at the last pose; 0 is never", 0
-    )
     keypoint_noise_px: float = setting(0.7, "standard deviation of a keypoint", 0.01)
 
 
@@ -142,6 +139,9 @@ class Config(Checked):
         "", "folder of exported models and TensorRT engines; empty is the user's cache"
     )
     num_threads: int = setting(0, "threads of the network; 0 is one per core, at most 4", 0, 64)
+    reset_countdown: int = setting(
+        0, "lost frames after which a new map starts at the last pose; 0 is never", 0
+    )
     detector: DetectorConfig = field(default_factory=DetectorConfig)
     matching: MatchingConfig = field(default_factory=MatchingConfig)
     depth: DepthConfig = field(default_factory=DepthConfig)
@@ -162,7 +162,8 @@ class NodeConfig(Config):
     guess_frame_id: str = setting(
         "",
         "odometry frame of another source (wheels), parent of frame_id on /tf: it carries the "
-        "pose where nothing is seen, and odom -> this frame is broadcast; empty is none",
+        "pose where nothing is seen, gives mono its metres, and odom -> this frame is broadcast; "
+        "empty is none",
     )
     initial_pose: str = setting(
         "", "of the base in odom: x y z roll pitch yaw, metres and radians; empty is the origin"
@@ -197,7 +198,19 @@ class NodeConfig(Config):
     path_length: int = setting(1000, "most poses of the published path", 0, 100_000)
 
 
+#: Settings, and groups of them, that take effect while a node runs; all others need a restart.
+_LIVE = (
+    *("detector.", "matching.", "depth.", "tracking.", "keyframe."),
+    *("publish_null_when_lost", "reset_countdown"),
+    *("max_update_rate", "image_jitter_threshold_ms"),
+)
+
 C = TypeVar("C", bound=Checked)
+
+
+def is_live(name: str) -> bool:
+    """Whether a setting takes effect while a node runs."""
+    return name.startswith(_LIVE)
 
 
 def flatten(config: Checked, prefix: str = "") -> dict[str, Value]:
@@ -269,7 +282,7 @@ def dump_yaml(config: Checked, comments: bool = False) -> str:
             lines += [f"{'  ' * (i + 2)}{group}:" for i, group in enumerate(groups)]
             open_groups = groups
         comment = f"  # {docs[name].metadata['doc']}" if comments else ""
-        lines.append(f"{'  ' * (len(groups) + 2)}{leaf}: {_yaml_value(value)}{comment}")
+        lines.append(f"{'  ' * (len(groups) + 2)}{leaf}: {yaml_value(value)}{comment}")
     return "\n".join(lines) + "\n"
 
 
@@ -323,7 +336,8 @@ def _flatten_mapping(values: Mapping[str, Any], prefix: str = "") -> dict[str, A
     return flat
 
 
-def _yaml_value(value: Value) -> str:
+def yaml_value(value: Value) -> str:
+    """As it is written in a parameter file."""
     if isinstance(value, bool):
         return str(value).lower()
     return f'"{value}"' if isinstance(value, str) else str(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +46,18 @@ FIGURES = (
         "rate", "Hz", "odom messages per second of the recording", lockstep=False, is_floor=True
     ),
 )
+#: Of endurance. `overhead` is from image to odom, without extraction and tracking.
+SOAK_FIGURES = (
+    Figure("memory", "%", "growth of the process's own memory"),
+    Figure("threads", "", "threads that were not there at the beginning"),
+    Figure("files", "", "file descriptors that were not there at the beginning"),
+    Figure("errors", "", "errors in the log"),
+    Figure("unaccounted", "", "images that neither came back nor are counted as left out"),
+    Figure("overhead", "ms", "from image to odom, less extraction and tracking, median"),
+    Figure("wait", "ms", "the part of it that was spent waiting for the frame before, median"),
+    Figure("rate", "Hz", "odom messages per second", is_floor=True),
+)
+SOAK_LIMITS = {"memory": 2.0, "threads": 0.0, "files": 0.0, "errors": 0.0, "unaccounted": 0.0}
 
 
 @dataclass(frozen=True)
@@ -66,9 +78,13 @@ class Check:
         return self.value >= self.limit if self.figure.is_floor else self.value <= self.limit
 
 
-def checks(values: Mapping[str, float | None], limits: Mapping[str, float]) -> list[Check]:
+def checks(
+    values: Mapping[str, float | None],
+    limits: Mapping[str, float],
+    figures: Sequence[Figure] = FIGURES,
+) -> list[Check]:
     """All figures in order; values and limits by the figures' names."""
-    return [Check(f, values.get(f.name), limits.get(f.name)) for f in FIGURES]
+    return [Check(f, values.get(f.name), limits.get(f.name)) for f in figures]
 
 
 def accuracy_figures(

@@ -58,6 +58,7 @@ ARGUMENTS = {
     "depth_topic": ("", "rgbd: depth registered to the image"),
     "right_image_topic": ("", "stereo: image of the right camera"),
     "right_camera_info_topic": ("", "stereo: its calibration"),
+    "imu_topic": ("", "IMU, whose gyroscope is used"),
     "config_file": ("", "parameters; empty: config/<mode>.yaml of this package"),
     "model": (FROM_FILE, ".onnx, .pth or .safetensors; empty: the default model"),
     "provider": (FROM_FILE, "auto, tensorrt, cuda, openvino or cpu"),
@@ -146,7 +147,8 @@ def parameters(given: dict[str, str]) -> dict[str, Any]:
 
 def remappings(given: dict[str, str]) -> list[tuple[str, str]]:
     """Topics of the arguments that were given, with what image transports append to them."""
-    pairs = [(topic, given[name]) for name, topic in TOPICS[given["mode"]].items() if given[name]]
+    topics = TOPICS[given["mode"]] | {"imu_topic": "imu"}
+    pairs = [(topic, given[name]) for name, topic in topics.items() if given[name]]
     compressed = [
         (f"{source}/{transport}", f"{target}/{transport}")
         for source, target in pairs

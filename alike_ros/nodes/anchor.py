@@ -46,6 +46,10 @@ class Anchor:
         self._start_covariance = _carried(map_from_base, covariance)
         self._covariance = covariance
 
+    def hold(self, map_from_base: Array) -> None:
+        """The map has another scale: the base, which is there in it now, stays where it is."""
+        self._odom_from_map = self.odom_from_base @ inverse(map_from_base)
+
     def move(self, base0_from_base1: Array) -> None:
         """The base has moved without being seen by the odometry."""
         self.odom_from_base = self.odom_from_base @ base0_from_base1

@@ -1,23 +1,68 @@
-"""Cameras from camera_info. No ROS here."""
+"""Cameras from camera_info and, for raw pairs, from TF. No ROS here."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from alike_ros.camera import Camera, StereoCamera
 from alike_ros.errors import DataError
+from alike_ros.geometry import Array
 from alike_ros.images import camera_from_info, stereo_from_infos
+
+#: (target frame, source frame) -> target_from_source (4, 4); None while it is unknown.
+LookUp = Callable[[str, str], Array | None]
+
+
+class Rig:
+    """One camera, or left and right, as camera_info describes them. Raises DataError."""
+
+    def __init__(self, infos: list[Any], rectified: bool) -> None:
+        self.cameras = [camera_from_info(info, rectified) for info in infos]
+        self._infos = infos
+        self._rectified = rectified
+        self._pair: StereoCamera | None = None
+        self._is_final = False  # TF brings nothing better than _pair
+
+    def calibrated(self, look_up: LookUp) -> Camera | StereoCamera:
+        """The camera, or the pair; the same object at every call, as long as nothing changes.
+
+        A raw pair's extrinsics are those of TF between the optical frames; while TF does not know
+        them, and where both cameras are in one frame, R and P of camera_info give them. Raises
+        DataError where those do not describe a pair.
+        """
+        if len(self.cameras) == 1:
+            return self.cameras[0]
+        if not self._is_final:
+            left, right = (info.header.frame_id for info in self._infos)
+            from_tf = not self._rectified and left != right
+            right_from_left = look_up(right, left) if from_tf else None
+            self._is_final = right_from_left is not None or not from_tf
+            if right_from_left is not None:
+                self._pair = StereoCamera(self.cameras[0], self.cameras[1], right_from_left)
+        if self._pair is None:
+            self._pair = self._described_pair()
+        return self._pair
+
+    def _described_pair(self) -> StereoCamera:
+        try:
+            return stereo_from_infos(self._infos[0], self._infos[1], self._rectified)
+        except DataError as error:
+            if self._rectified:
+                raise
+            left, right = (info.header.frame_id for info in self._infos)
+            raise DataError(f"{error}; or publish {right!r} <- {left!r} on /tf_static") from error
 
 
 class Calibration:
     """The newest calibration of one camera or of a pair.
 
-    `camera` is None until every topic has brought a usable message; `problem` says which has not.
-    A message that says the same as the last one costs nothing and leaves the same object.
+    `rig` is None until every topic has brought a usable message; `problem` says which has not. A
+    message that says the same as the last one costs nothing and leaves the same rig.
     """
 
     def __init__(self, topics: list[str], rectified: bool) -> None:
-        self.camera: Camera | StereoCamera | None = None
+        self.rig: Rig | None = None
         self._topics = topics
         self._rectified = rectified
         self._infos: list[Any] = [None] * len(topics)
@@ -40,13 +85,9 @@ class Calibration:
         if any(item is None for item in self._infos):
             return
         try:
-            self.camera = (
-                camera_from_info(info, self._rectified)
-                if len(self._infos) == 1
-                else stereo_from_infos(self._infos[0], self._infos[1], self._rectified)
-            )
+            self.rig = Rig(list(self._infos), self._rectified)
         except DataError as error:
-            self.camera = None
+            self.rig = None
             self._problem = f"{self._topics[index]}: {error}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from alike_ros.camera import Camera, StereoCamera
+from alike_ros.nodes.calibration import Rig
 from alike_ros.nodes.extraction import Extraction
 from alike_ros.nodes.pipeline_node import PipelineNode, run
 
@@ -33,10 +33,10 @@ class FeaturesNode(PipelineNode):
         """The mask."""
         self._extraction.subscribe_mask()
 
-    def process(self, messages: tuple[Any, ...], camera: Camera | StereoCamera) -> None:
+    def process(self, messages: tuple[Any, ...], rig: Rig) -> None:
         """Extracts and publishes."""
-        extracted = self._extraction.extract(list(messages), camera)
-        self._extraction.publish([item.header for item in messages], extracted, camera)
+        extracted = self._extraction.extract(list(messages), rig.cameras)
+        self._extraction.publish([item.header for item in messages], extracted, rig.cameras)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -20,9 +20,10 @@ except ImportError:  # not in the wheels; apt: ros-<distribution>-tf2-ros-py
 
 
 class Frames:
-    """Looks up base_from_cam once and keeps it: the camera is fixed to the base.
+    """Looks up what is fixed to the robot once and keeps it: cameras, an IMU.
 
-    `problem` says why it is unknown. With an empty `frame_id` the base is the camera itself.
+    `problem` says why something is unknown. With an empty `frame_id` the base is the camera
+    itself.
     """
 
     def __init__(self, node: Node, config: NodeConfig) -> None:
@@ -30,13 +31,12 @@ class Frames:
         self._frame_id = config.frame_id
         self._guess_frame_id = config.guess_frame_id
         self._inverted = config.invert_tf
-        self._known: dict[str, Array] = {}  # by the camera's frame
+        self._known: dict[tuple[str, str], Array] = {}  # by target and source
         self._buffer = self._listener = self._broadcaster = None
         if tf2_ros is None:
             return
-        if config.frame_id or config.guess_frame_id:
-            self._buffer = tf2_ros.Buffer()
-            self._listener = tf2_ros.TransformListener(self._buffer, node)
+        self._buffer = tf2_ros.Buffer()
+        self._listener = tf2_ros.TransformListener(self._buffer, node)
         if config.publish_tf:
             self._broadcaster = tf2_ros.TransformBroadcaster(node)
 
@@ -51,12 +51,23 @@ class Frames:
 
     def base_from_cam(self, camera_frame: str) -> Array | None:
         """Pose of the camera on the base; None, with `problem` set, while it is unknown."""
-        if camera_frame not in self._known:
-            pose = self._look_up(camera_frame)
+        pose = self.fixed(self._frame_id or camera_frame, camera_frame)
+        if pose is None:
+            self.problem += (
+                "; nothing is published before it is known: publish it, or set frame_id"
+            )
+        return pose
+
+    def fixed(self, target: str, source: str) -> Array | None:
+        """Pose of one part of the robot on another, target_from_source; None while unknown."""
+        if target == source:
+            return np.eye(4)
+        if (target, source) not in self._known:
+            pose = self._look_up(target, source)
             if pose is None:
                 return None
-            self._known[camera_frame] = pose
-        return self._known[camera_frame]
+            self._known[target, source] = pose
+        return self._known[target, source]
 
     def guess_from_base(self, stamp: Any, base_frame: str) -> Array | None:
         """Pose of the base by guess_frame_id; None, with `problem` set, where it is unknown."""
@@ -104,22 +115,17 @@ class Frames:
             self._listener.unregister()
         self._listener = self._buffer = None
 
-    def _look_up(self, camera_frame: str) -> Array | None:
-        if self._frame_id in ("", camera_frame):
-            return np.eye(4)
+    def _look_up(self, target: str, source: str) -> Array | None:
         if self._buffer is None:
             self.problem = (
-                f"the pose of the camera {camera_frame!r} on {self._frame_id!r} cannot be looked "
-                "up without tf2_ros: install it (apt: ros-$ROS_DISTRO-tf2-ros-py), or set "
-                "frame_id to '' for the odometry of the camera itself"
+                f"the pose of {source!r} on {target!r} cannot be looked up without tf2_ros: "
+                "install it (apt: ros-$ROS_DISTRO-tf2-ros-py), or set frame_id to '' for the "
+                "odometry of the camera itself"
             )
             return None
         try:
-            message = self._buffer.lookup_transform(self._frame_id, camera_frame, Time())
+            message = self._buffer.lookup_transform(target, source, Time())
         except tf2_ros.TransformException as error:
-            self.problem = (
-                f"no transform {self._frame_id!r} <- {camera_frame!r} on /tf or /tf_static, "
-                f"nothing is published: publish it, or set frame_id ({error})"
-            )
+            self.problem = f"no transform {target!r} <- {source!r} on /tf or /tf_static ({error})"
             return None
         return pose_from_message(message.transform)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -21,16 +22,16 @@ from alike_ros.config import NodeConfig
 from alike_ros.doctor import Finding, error, ok, warning
 from alike_ros.errors import DataError
 from alike_ros.images import (
-    DEPTH_ENCODINGS,
     camera_from_info,
-    depth_from_message,
-    image_from_compressed,
-    image_from_message,
-    stereo_from_infos,
 )
 from alike_ros.nodes.frames import Frames
-from alike_ros.nodes.image_quality import examine_depth, examine_image
 from alike_ros.nodes.listener import Heard
+from alike_ros.nodes.message_doctor import (
+    examine_info,
+    examine_pair,
+    examine_pixels,
+    examine_stamps,
+)
 from alike_ros.nodes.topics import INPUT, INPUTS, KEYPOINTS, NEWEST, ODOM, OUTPUT
 
 #: Our nodes, by their names.
@@ -40,7 +41,6 @@ DISCOVERY_S = 4.0
 #: For what else there is: second publishers, subscribers.
 SETTLING_S = 0.5
 MAX_MISSING = 0.05
-MAX_AGE_S = 1.0
 LOSSES = "see `transport` above, and the load of the machine (top)"
 
 
@@ -69,7 +69,8 @@ def examine_graph(config: NodeConfig, seconds: float, ros_args: list[str]) -> li
     try:
         executor.add_node(node)
         _discover(node, executor, config)
-        return list(_Examination(node, executor, config, seconds).findings())
+        with closing(_Examination(node, executor, config, seconds)) as examination:
+            return list(examination.findings())
     finally:
         executor.shutdown()
         node.destroy_node()
@@ -86,6 +87,11 @@ class _Examination:
         self._config, self._seconds = config, seconds
         self._expected = _expected(node, config)
         self._heard = {item.topic: Heard(item.topic) for item in self._expected}
+        self._frames = Frames(node, replace(config, publish_tf=False))
+
+    def close(self) -> None:
+        """Ends the subscriptions to /tf."""
+        self._frames.close()
 
     def findings(self) -> Iterator[Finding]:
         """All that is found, topic by topic."""
@@ -169,13 +175,13 @@ class _Examination:
                 yield error(area, text, f"is the camera streaming? {LOSSES}")
             return
         if item.kind is CameraInfo:
-            yield from _examine_info(heard, self._config.rectified_images)
+            yield from examine_info(heard, self._config.rectified_images)
             return
         yield ok(area, f"{heard.rate_hz:.1f} Hz, jitter {heard.jitter_ms:.1f} ms")
         if heard.missing > MAX_MISSING:
             yield warning(area, f"{100 * heard.missing:.0f} % of the messages are missing", LOSSES)
-        yield from _examine_stamps(heard)
-        yield from _examine_pixels(heard)
+        yield from examine_stamps(heard)
+        yield from examine_pixels(heard)
 
     def _messages(self, kind: type) -> list[Heard]:
         """What was heard on the topics of a type, in the order of the roles."""
@@ -199,10 +205,9 @@ class _Examination:
                 )
         if len(infos) == 2:
             try:
-                stereo = stereo_from_infos(
-                    infos[0].last, infos[1].last, self._config.rectified_images
-                )
-                yield ok(infos[1].topic, f"baseline {stereo.baseline:.4f} m")
+                pair = infos[0].last, infos[1].last
+                rectified = self._config.rectified_images
+                yield from examine_pair(infos[1].topic, *pair, rectified, self._frames.fixed)
             except DataError as problem:
                 yield error(infos[1].topic, str(problem), "calibrate the two cameras together")
 
@@ -230,18 +235,12 @@ class _Examination:
         camera_frame = images[0].last.header.frame_id
         if not camera_frame:
             yield warning("TF", f"{images[0].topic} has no frame_id", "set it in the driver")
-        transforms = Frames(self._node, replace(self._config, publish_tf=False))
-        try:
-            if transforms.base_from_cam(camera_frame) is None:
-                _spin(self._executor, SETTLING_S)
-            if transforms.base_from_cam(camera_frame) is None:
-                remedy = "run robot_state_publisher or static_transform_publisher"
-                yield error("TF", transforms.problem, remedy)
-            else:
-                base = self._config.frame_id or camera_frame
-                yield ok("TF", f"{base} <- {camera_frame} is known")
-        finally:
-            transforms.close()
+        if self._frames.base_from_cam(camera_frame) is None:
+            remedy = "run robot_state_publisher or static_transform_publisher"
+            yield error("TF", self._frames.problem, remedy)
+        else:
+            base = self._config.frame_id or camera_frame
+            yield ok("TF", f"{base} <- {camera_frame} is known")
 
     def _examine_outputs(self) -> Iterator[Finding]:
         """Subscribers that get nothing of us, and other publishers of odom."""
@@ -320,58 +319,6 @@ def _discover(node: Node, executor: SingleThreadedExecutor, config: NodeConfig) 
     ):
         _spin(executor, 0.1)
     _spin(executor, SETTLING_S)
-
-
-def _examine_info(heard: Heard, rectified: bool) -> Iterator[Finding]:
-    info = heard.last
-    try:
-        camera = camera_from_info(info, rectified)
-    except DataError as problem:
-        yield error(heard.topic, str(problem), "calibrate the camera (camera_calibration)")
-        return
-    fx, cx, cy = camera.fx, camera.K[0, 2], camera.K[1, 2]
-    yield ok(
-        heard.topic,
-        f"{camera.width}x{camera.height}, fx {fx:.1f}, {camera.distortion_model} "
-        f"{'' if any(camera.distortion) else 'without distortion'}".rstrip(),
-    )
-    if not 0.2 < fx / camera.width < 5:
-        text = f"fx is {fx:.1f} at a width of {camera.width}: is it of another resolution?"
-        yield warning(heard.topic, text, "calibrate the camera at this resolution")
-    if abs(cx / camera.width - 0.5) > 0.25 or abs(cy / camera.height - 0.5) > 0.25:
-        text = f"the principal point ({cx:.0f}, {cy:.0f}) is far from the middle"
-        yield warning(heard.topic, text, "check roi and binning, or calibrate again")
-
-
-def _examine_stamps(heard: Heard) -> Iterator[Finding]:
-    if not all(heard.stamps_ns):
-        yield error(heard.topic, "stamps are 0", "let the driver stamp its images")
-        return
-    if (heard.intervals_s <= 0).any():
-        text = "stamps do not ascend: such images are left out"
-        yield error(heard.topic, text, "is there a second publisher, or a bag that loops?")
-    age_s = sorted(heard.ages_s)[len(heard.ages_s) // 2]
-    if abs(age_s) > MAX_AGE_S:
-        yield warning(
-            heard.topic,
-            f"stamps are {abs(age_s):.1f} s {'old' if age_s > 0 else 'in the future'}",
-            "of a bag or simulator: use_sim_time; of another machine: synchronise the clocks",
-        )
-    else:
-        yield ok(heard.topic, f"stamps are {age_s * 1e3:.0f} ms old on arrival (median)")
-
-
-def _examine_pixels(heard: Heard) -> Iterator[Finding]:
-    message = heard.last
-    try:
-        if isinstance(message, CompressedImage):
-            yield from examine_image(heard.topic, image_from_compressed(message))
-        elif message.encoding in DEPTH_ENCODINGS:
-            yield from examine_depth(heard.topic, depth_from_message(message))
-        else:
-            yield from examine_image(heard.topic, image_from_message(message))
-    except DataError as problem:
-        yield error(heard.topic, str(problem), "set the driver to one of the known encodings")
 
 
 def _errors(reason: str) -> str:

@@ -15,16 +15,18 @@ from rclpy.qos import QoSProfile
 
 from alike_ros.nodes.arrivals import SILENCE_S, Arrivals
 from alike_ros.nodes.conversions import status_message
-from alike_ros.nodes.silence import explain_silence
+from alike_ros.nodes.silence import describe, explain_silence
 from alike_ros.nodes.topics import DIAGNOSTICS, OUTPUT
 
 try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
+    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
+    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
 #: Seconds between two reports.
 PERIOD_S = 1.0
+#: Remarks of one kind that come more often than this, in seconds, are one.
+REMARK_S = 5.0
 
 
 class Expected(Enum):
@@ -58,7 +60,7 @@ class _Input:
 
 
 class Health:
-    """Subscribes on behalf of a node between `start` and `stop`.
+    """Subscribes on behalf of a node between `start` and `stop`; publishes at any time.
 
     Each silence of an input gives one warning, and an information when it ends. The time is the
     machine's: a simulated clock may stand still.
@@ -69,6 +71,8 @@ class Health:
         self._publisher = node.create_lifecycle_publisher(DiagnosticArray, DIAGNOSTICS, OUTPUT)
         self._inputs: list[_Input] = []
         self._timer: Any = None
+        self._qos_events = self._lost = 0
+        self._remarks: dict[str, tuple[float, str]] = {}  # by kind: when it came last
         self._counts: Callable[[], Mapping[str, object]] = dict
 
     def start(self, counts: Callable[[], Mapping[str, object]]) -> None:
@@ -92,8 +96,9 @@ class Health:
 
     @property
     def topics(self) -> list[str]:
-        """Full names, in the order of subscription."""
-        return [item.subscription.topic_name for item in self._inputs]
+        """Full names of what has to come, in the order of subscription."""
+        wanted = [item for item in self._inputs if item.expected != Expected.NEVER]
+        return [item.subscription.topic_name for item in wanted]
 
     def subscribe(
         self,
@@ -124,6 +129,32 @@ class Health:
         )
         self._inputs.append(item)
 
+    def publisher(self, kind: type, topic: str, qos: QoSProfile) -> Any:
+        """A lifecycle publisher; a subscriber that it cannot serve is told, and counted."""
+
+        def on_mismatch(event: Any) -> None:
+            self._qos_events += event.total_count_change
+            name = made.topic_name
+            text = f"{name}: a subscriber gets nothing: {describe(qos)} is all that is offered"
+            if self.remark(name, text):
+                self._node.get_logger().warning(text)
+
+        events = PublisherEventCallbacks(incompatible_qos=on_mismatch)
+        made = self._node.create_lifecycle_publisher(kind, topic, qos, event_callbacks=events)
+        return made
+
+    @property
+    def _first(self) -> _Input:
+        """Of the inputs that make a frame, the one that counts frames."""
+        return next(item for item in self._inputs if item.expected == Expected.ALWAYS)
+
+    def remark(self, kind: str, text: str) -> bool:
+        """Something that is wrong, from any thread; whether it is more than the last one again."""
+        now = time.monotonic()
+        recent = self._recent_remarks(now)
+        self._remarks = recent | {kind: (now, text)}
+        return kind not in recent
+
     def report(self, level: bytes, message: str, values: Mapping[str, object]) -> None:
         """What came of the newest frame. In the worker's thread."""
         self._outcome = level, message
@@ -133,6 +164,9 @@ class Health:
         """A frame has been worked on, so long after its stamp. In the worker's thread."""
         self._frames.add(time.monotonic())
         self._values = {**self._values, "latency_ms": latency_ms}
+
+    def _recent_remarks(self, now: float) -> dict[str, tuple[float, str]]:
+        return {kind: item for kind, item in self._remarks.items() if now - item[0] < REMARK_S}
 
     def _on_timer(self) -> None:
         now = time.monotonic()
@@ -154,17 +188,19 @@ class Health:
 
     def _publish(self) -> None:
         problems = [item.problem for item in self._inputs if item.problem]
+        problems += [text for _, text in self._recent_remarks(time.monotonic()).values()]
         level, message = self._outcome
         if problems:
             level, message = max(level, DiagnosticStatus.WARN), "; ".join(problems)
-        rates = {
-            f"rate_hz {item.subscription.topic_name}": item.arrivals.rate_hz
-            for item in self._inputs
-        }
-        values = {
-            **rates,
+        values: dict[str, object] = {}
+        for item in self._inputs:
+            name = item.subscription.topic_name
+            values[f"rate_hz {name}"] = item.arrivals.rate_hz
+            if item.expected != Expected.NEVER:
+                values[f"publishers {name}"] = self._node.count_publishers(name)
+        values |= {
             "rate_hz processed": self._frames.rate_hz,
-            "received": self._inputs[0].arrivals.count,
+            "received": self._first.arrivals.count,
             "processed": self._frames.count,
             "qos_events": self._qos_events,
             "lost_in_transport": self._lost,

@@ -17,14 +17,8 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from alike_ros.config import NodeConfig, describe, flatten, override
+from alike_ros.config import NodeConfig, describe, flatten, is_live, override
 from alike_ros.errors import ConfigError
-
-#: Settings, and groups of them, that take effect while the node runs; all others need a restart.
-LIVE = (
-    *("detector.", "matching.", "depth.", "tracking.", "keyframe."),
-    *("publish_null_when_lost", "max_update_rate", "image_jitter_threshold_ms"),
-)
 
 
 class Parameters:
@@ -78,7 +72,7 @@ def descriptor(name: str, field: Field[Any]) -> ParameterDescriptor:
     result = ParameterDescriptor(
         description=field.metadata["doc"],
         additional_constraints=f"one of {', '.join(choices)}" if choices else "",
-        read_only=not name.startswith(LIVE),
+        read_only=not is_live(name),
         # so that 3 is taken for 3.0; other types are refused by NodeConfig
         dynamic_typing=isinstance(field.default, float),
     )

@@ -16,20 +16,18 @@ from rclpy.logging import get_logger
 from sensor_msgs.msg import CameraInfo, PointCloud2
 from std_msgs.msg import Header
 
-from alike_ros.camera import Camera, StereoCamera
 from alike_ros.config import NodeConfig
 from alike_ros.errors import AlikeError, DataError
-from alike_ros.nodes.calibration import Calibration
+from alike_ros.nodes.calibration import Calibration, Rig
 from alike_ros.nodes.conversions import stamp_to_ns
 from alike_ros.nodes.health import Expected, Health
 from alike_ros.nodes.pace import Pace
 from alike_ros.nodes.parameters import Parameters
+from alike_ros.nodes.silence import publishers_of
 from alike_ros.nodes.synchroniser import Synchroniser
 from alike_ros.nodes.topics import INPUT, INPUTS, RELIABLE_INPUT
 from alike_ros.nodes.worker import NewestWorker
 
-#: Seconds between two warnings of one kind.
-WARN_EVERY = 5.0
 #: A stamp this far ahead of the clock is no rounding of it.
 AHEAD_MS = 100.0
 
@@ -47,9 +45,9 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
         self.health = Health(self)
         self._unusable = 0
         self.paused = False  # frames that come meanwhile are left out
-        self._warned: dict[str, float] = {}
         self._synchroniser: Synchroniser[Any] | None = None
-        self._worker: NewestWorker[tuple[Any, ...]] | None = None
+        self._worker: NewestWorker[tuple[float, tuple[Any, ...]]] | None = None
+        self.wait_ms = 0.0  # that the frame in work has waited for the one before
 
     @property
     def config(self) -> NodeConfig:
@@ -69,7 +67,7 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
     def subscribe_more(self) -> None:
         """To what is not part of a group, by `health.subscribe`."""
 
-    def process(self, messages: tuple[Any, ...], camera: Camera | StereoCamera) -> None:
+    def process(self, messages: tuple[Any, ...], rig: Rig) -> None:
         """One group, in the worker's thread. DataError: it is unusable."""
         raise NotImplementedError
 
@@ -80,7 +78,7 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
         """Says that the group of this stamp brings no result. In the worker's thread."""
         self._unusable += 1
         self.health.report(DiagnosticStatus.WARN, reason, {})
-        self.warn("unusable", f"frame left out: {reason}")
+        self.warn(reason, f"frame left out: {reason}")
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -90,10 +88,8 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
         return counts | {"overtaken": overtaken, "unusable": self._unusable}
 
     def warn(self, kind: str, text: str) -> None:
-        """A warning, at most one of its kind every WARN_EVERY seconds."""
-        now = time.monotonic()
-        if now - self._warned.get(kind, -WARN_EVERY) >= WARN_EVERY:
-            self._warned[kind] = now
+        """A warning, in /diagnostics as long as it is repeated and in the log once."""
+        if self.health.remark(kind, text):
             self.get_logger().warning(text)
 
     def start(self) -> bool:
@@ -132,15 +128,16 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
             [self.resolve_topic_name(topic) for topic in infos], config.rectified_images
         )
         image_qos = RELIABLE_INPUT if config.image_qos == "reliable" else INPUT
+        # before the images: of messages that wait, those of the first subscription come first
+        for index, topic in enumerate(infos):
+            callback = partial(self._calibration.add, index)
+            self.health.subscribe(CameraInfo, topic, callback, INPUT, expected=Expected.ONCE)
         for index, (kind, topic) in enumerate(inputs):
             callback = partial(self._on_input, index)
             if kind is PointCloud2:  # from features_node, which offers best effort
                 self.health.subscribe(kind, topic, callback, INPUT)
             else:
                 self.health.subscribe(kind, topic, callback, image_qos, "image_qos")
-        for index, topic in enumerate(infos):
-            callback = partial(self._calibration.add, index)
-            self.health.subscribe(CameraInfo, topic, callback, INPUT, expected=Expected.ONCE)
         names = ", ".join(self.health.topics)
         self.subscribe_more()
         self.health.start(self._counts)
@@ -192,23 +189,25 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
             self.warn(reason, self._why_left_out(reason, topic))
         for group in groups:
             if self._admits(stamp_to_ns(group[0].header.stamp)):
-                self._worker.put(group)
+                self._worker.put((time.perf_counter(), group))
             else:
                 self._synchroniser.dropped["throttled"] += 1
 
     def _why_left_out(self, reason: str, topic: int) -> str:
         """A message that came on this topic, or that waited for it."""
         assert self._synchroniser is not None
-        names, apart_ns = self.health.topics, self._synchroniser.apart_ns
+        names = [self.resolve_topic_name(name) for _, name in self.inputs()]
+        apart_ns = self._synchroniser.apart_ns
         if reason != "unpaired":
-            return f"{reason} message on {names[topic]} left out"
-        partners = " and ".join(names[1 : len(self.inputs())])
+            return f"{reason.removesuffix('_partner')} message on {names[topic]} left out"
+        partners = " and ".join(names[1:])
         if apart_ns is None:
             return f"messages on {names[0]} find no partner: nothing comes on {partners}"
+        interval_s = self.config.approx_sync_max_interval
         return (
-            f"a message on {names[0]} is {apart_ns * 1e-9:.3f} s from the nearest on {partners}: "
-            f"synchronise the cameras, or raise approx_sync_max_interval "
-            f"({self.config.approx_sync_max_interval:g} s)"
+            f"a message on {names[0]} ({publishers_of(self, names[0])}) is "
+            f"{apart_ns * 1e-9:.3f} s from the nearest on {partners}: synchronise the cameras, "
+            f"or raise approx_sync_max_interval ({interval_s:g} s)"
         )
 
     def _admits(self, stamp_ns: int) -> bool:
@@ -236,18 +235,21 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
         offset_ns = self._synchroniser.offset_ns if self._synchroniser else 0
         return {"sync_offset_ms": offset_ns * 1e-6, "is_paused": self.paused, **self.dropped}
 
-    def _process(self, messages: tuple[Any, ...]) -> None:
-        camera = self._calibration.camera
+    def _process(self, item: tuple[float, tuple[Any, ...]]) -> None:
+        complete, messages = item
+        self.wait_ms = (time.perf_counter() - complete) * 1e3
+        rig = self._calibration.rig
         try:
-            if camera is None:
+            if rig is None:
                 raise DataError(self._calibration.problem)
-            self.process(messages, camera)
+            self.process(messages, rig)
             self._done(stamp_to_ns(messages[0].header.stamp))
         except DataError as error:
             self.unusable(messages[0].header, str(error))
         except Exception as error:  # a fault of ours: one frame is lost, the robot drives on
             if self.context.ok():  # else it is only that publishers are gone
-                self.warn("fault", traceback.format_exc())
+                if self.health.remark("fault", repr(error)):
+                    self.get_logger().error(traceback.format_exc())
                 self.unusable(messages[0].header, f"fault: {error!r}")
 
 

@@ -9,19 +9,20 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
 import alike_ros
+from alike_ros.camera import Camera, StereoCamera
 from alike_ros.config import Config, NodeConfig, dump_yaml, flatten, override
-from alike_ros.data import Sequence
+from alike_ros.data import CameraFrame, Sequence
 from alike_ros.errors import AlikeError, DataError
 from alike_ros.nodes.conversions import pose_from_message
 from alike_ros.nodes.player import Player
@@ -29,8 +30,12 @@ from alike_ros.odometry.estimate import Estimate, Status
 from alike_ros.resources import share_path
 from alike_ros.results import Run
 
+T = TypeVar("T")
+
 #: TensorRT builds its engine while the node starts.
 START_TIMEOUT_S = 600.0
+#: A busy machine may take a while to join the threads of a node.
+END_TIMEOUT_S = 60.0
 #: Frames in a row that may go unanswered in lock-step.
 MAX_UNANSWERED = 3
 _LOG_TAIL = 2000
@@ -77,14 +82,7 @@ def run_through_nodes(
         raise DataError(f"{sequence.name} has no right images: mode stereo is not possible")
     given = {"frame_id": "", "autostart": True, "bundle.background": rate_hz > 0}
     settings = override(NodeConfig(), flatten(config) | given)
-    domain_id = free_domain()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="alike_ros_")))
-        stack.enter_context(_environment(folder))
-        nodes = stack.enter_context(NodeProcesses(settings, split, domain_id, folder))
-        status_topic = "tracking/status" if split else "vo/status"
-        player = stack.enter_context(closing(Player(camera, config.mode, status_topic, domain_id)))
-        _wait_for_nodes(player, nodes, 2 if split else 1)
+    with running_nodes(camera, settings, split) as (nodes, player):
         start = time.perf_counter()
         interrupted = False
         try:
@@ -94,6 +92,24 @@ def run_through_nodes(
         seconds = time.perf_counter() - start
         exit_codes = nodes.stop()
     return _result(player, seconds, exit_codes, interrupted)
+
+
+@contextmanager
+def running_nodes(
+    camera: Camera | StereoCamera, settings: NodeConfig, split: bool = False
+) -> Iterator[tuple[NodeProcesses, Player]]:
+    """The nodes and a camera for them, connected, in a ROS domain of their own."""
+    domain_id = free_domain()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="alike_ros_")))
+        stack.enter_context(_environment(folder))
+        nodes = stack.enter_context(NodeProcesses(settings, split, domain_id, folder))
+        status_topic = "tracking/status" if split else "vo/status"
+        player = stack.enter_context(
+            closing(Player(camera, settings.mode, status_topic, domain_id))
+        )
+        wait_for_nodes(player, nodes, 2 if split else 1)
+        yield nodes, player
 
 
 class NodeProcesses:
@@ -137,7 +153,17 @@ class NodeProcesses:
         texts = [path.read_text(errors="replace").strip() for path in self._logs.values()]
         return "\n".join(text[-_LOG_TAIL:] for text in texts if text)
 
-    def stop(self, timeout_s: float = 10.0) -> list[int]:
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes."""
+        return [process.pid for process in self._processes.values()]
+
+    def count_errors(self) -> int:
+        """Lines of the severities error and fatal that the nodes wrote."""
+        text = "".join(path.read_text(errors="replace") for path in self._logs.values())
+        return text.count("[ERROR]") + text.count("[FATAL]")
+
+    def stop(self, timeout_s: float = END_TIMEOUT_S) -> list[int]:
         """Ends the processes as Ctrl-C does; returns their exit codes."""
         for process in self._processes.values():
             if process.poll() is None:
@@ -195,16 +221,16 @@ def _environment(log_folder: Path) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _wait_for_nodes(player: Player, nodes: NodeProcesses, info_subscribers: int) -> None:
+def wait_for_nodes(player: Player, nodes: NodeProcesses, number: int) -> None:
+    """Until so many nodes are connected with the player. Raises AlikeError when one ends."""
     deadline = time.monotonic() + START_TIMEOUT_S
-    while not player.ready(info_subscribers):
+    while not player.ready(number):
         nodes.check()
         if time.monotonic() > deadline:
             raise AlikeError(
                 f"the nodes did not start within {START_TIMEOUT_S:g} s:\n{nodes.log()}"
             )
         time.sleep(0.05)
-    time.sleep(0.3)  # both ends know of a connection at different times
 
 
 def _play(
@@ -215,34 +241,45 @@ def _play(
     progress: bool,
     timeout_s: float,
 ) -> None:
-    unanswered, due = 0, 0.0
+    unanswered = 0
     stamp_ns = None
-    frames = tqdm(sequence, total=len(sequence) or None, unit="frame", disable=not progress)
-    for frame in frames:
+    frames: Iterable[CameraFrame] = tqdm(
+        sequence, total=len(sequence) or None, unit="frame", disable=not progress
+    )
+    for frame in paced(frames, rate_hz) if rate_hz else frames:
         if stamp_ns is None:
-            player.publish_calibration(frame.stamp_ns)
-            time.sleep(0.2)  # images without a calibration are left out
+            calibrate(player, frame.stamp_ns)
         stamp_ns = frame.stamp_ns
-        if rate_hz:
-            due = max(due, time.perf_counter())
-            time.sleep(due - time.perf_counter() if due > time.perf_counter() else 0)
-            due += 1 / rate_hz
         player.publish(frame)
         if rate_hz:
             nodes.check()
             continue
-        unanswered = 0 if _wait_for_answer(player, nodes, stamp_ns, timeout_s) else unanswered + 1
+        unanswered = 0 if wait_for_answer(player, nodes, stamp_ns, timeout_s) else unanswered + 1
         if unanswered > MAX_UNANSWERED:
             raise AlikeError(
                 f"the nodes left {unanswered} frames in a row unanswered:\n{nodes.log()}"
             )
     if stamp_ns is not None and rate_hz:
-        _wait_for_answer(player, nodes, stamp_ns, timeout_s)
+        wait_for_answer(player, nodes, stamp_ns, timeout_s)
 
 
-def _wait_for_answer(
-    player: Player, nodes: NodeProcesses, stamp_ns: int, timeout_s: float
-) -> bool:
+def calibrate(player: Player, stamp_ns: int) -> None:
+    """Sends camera_info ahead of the images, which are left out without one."""
+    player.publish_calibration(stamp_ns)
+    time.sleep(0.2)
+
+
+def paced(items: Iterable[T], rate_hz: float) -> Iterator[T]:
+    """At a rate; after a delay it goes on at that rate, without a burst."""
+    due = time.perf_counter()
+    for item in items:
+        time.sleep(max(due - time.perf_counter(), 0))
+        due = max(due, time.perf_counter()) + 1 / rate_hz
+        yield item
+
+
+def wait_for_answer(player: Player, nodes: NodeProcesses, stamp_ns: int, timeout_s: float) -> bool:
+    """Whether a frame's status, and its odometry if there is any, have come."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if player.wait(lambda: player.answered(stamp_ns), 0.5):

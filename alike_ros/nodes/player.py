@@ -9,7 +9,9 @@ from contextlib import suppress
 from typing import Any
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import Odometry
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
@@ -26,17 +28,19 @@ from alike_ros.nodes.conversions import (
     stamp_to_ns,
     values_of_status,
 )
-from alike_ros.nodes.topics import INPUTS, ODOM, OUTPUT
+from alike_ros.nodes.topics import DIAGNOSTICS, INPUTS, ODOM, OUTPUT
 
 #: Frame of all images.
 CAMERA_FRAME = "camera"
+#: A node loads its model meanwhile, on a machine that may be busy.
+SERVICE_TIMEOUT_S = 60.0
 
 
 class Player:
     """A camera on the ROS graph, made of frames.
 
     `odometry` and `statuses` hold, by stamp, what came back and when it came (perf_counter);
-    `published` holds when the images went out.
+    `published` holds when the images went out; `diagnostics` the newest values of each node.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Player:
         self.published: dict[int, float] = {}
         self.odometry: dict[int, tuple[Odometry, float]] = {}
         self.statuses: dict[int, tuple[dict[str, str], float]] = {}
+        self.diagnostics: dict[str, dict[str, str]] = {}
         self._camera = camera
         self._mode = mode
         self._changed = threading.Condition()
@@ -66,19 +71,37 @@ class Player:
         self._status = self._node.create_subscription(
             DiagnosticStatus, status_topic, self._on_status, OUTPUT
         )
+        self._node.create_subscription(DiagnosticArray, DIAGNOSTICS, self._on_diagnostics, OUTPUT)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name="player", daemon=True)
         self._thread.start()
 
-    def ready(self, info_subscribers: int) -> bool:
-        """Whether all topics are connected; camera_info has this many subscribers."""
+    def ready(self, nodes: int) -> bool:
+        """Whether so many nodes report that all their inputs have publishers, and we know them."""
+        with self._changed:
+            reports = list(self.diagnostics.values())
+        heard = [values for values in reports if all(_publishers(values))]
         return (
-            all(item.get_subscription_count() for item in self._images)
-            and all(item.get_subscription_count() >= info_subscribers for item in self._infos)
+            len(heard) >= nodes
+            and all(item.get_subscription_count() for item in [*self._images, *self._infos])
             and self._node.count_publishers(ODOM) > 0
             and self._node.count_publishers(self._status.topic_name) > 0
         )
+
+    def change_state(self, node: str, transition: int) -> bool:
+        """Asks a node for a transition (lifecycle_msgs/Transition); whether it was made."""
+        client = self._node.create_client(ChangeState, f"{node}/change_state")
+        done = threading.Event()
+        try:
+            if not client.wait_for_service(timeout_sec=SERVICE_TIMEOUT_S):
+                return False
+            request = ChangeState.Request(transition=Transition(id=transition))
+            future = client.call_async(request)
+            future.add_done_callback(lambda _: done.set())
+            return done.wait(SERVICE_TIMEOUT_S) and bool(future.result().success)
+        finally:
+            self._node.destroy_client(client)
 
     def publish_calibration(self, stamp_ns: int) -> None:
         """Sends camera_info alone."""
@@ -126,6 +149,12 @@ class Player:
             while self._context.ok():
                 self._executor.spin_once(timeout_sec=0.5)
 
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        with self._changed:
+            for status in message.status:
+                self.diagnostics[status.name] = values_of_status(status)
+            self._changed.notify_all()
+
     def _on_odometry(self, message: Odometry) -> None:
         with self._changed:
             stamp_ns = stamp_to_ns(message.header.stamp)
@@ -137,3 +166,8 @@ class Player:
         with self._changed:
             self.statuses[int(values["stamp_ns"])] = values, time.perf_counter()
             self._changed.notify_all()
+
+
+def _publishers(values: dict[str, str]) -> list[int]:
+    """How many each input of a node has."""
+    return [int(value) for key, value in values.items() if key.startswith("publishers ")]

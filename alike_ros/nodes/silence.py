@@ -40,6 +40,11 @@ def explain_silence(node: Node, subscription: Any, parameter: str) -> str:
     )
 
 
+def publishers_of(node: Node, topic: str) -> str:
+    """Who publishes on a topic, and with which QoS."""
+    return f"from {_named(node.get_publishers_info_by_topic(topic))}"
+
+
 def describe(qos: QoSProfile) -> str:
     """Reliability and durability."""
     words = qos.reliability.name.lower(), qos.durability.name.lower()

@@ -17,7 +17,8 @@ class Synchroniser(Generic[T]):
 
     A partner is final as soon as nothing nearer can follow, because stamps ascend on each topic:
     messages with a stamp that does not ascend are left out. Groups come out in the order of their
-    stamps. What was left out is counted in `dropped`, by reason; so are clocks set back.
+    stamps. What was left out is counted in `dropped`, by reason, partners apart from messages of
+    topic 0, so that the counts of these add up; so are clocks set back.
     """
 
     def __init__(self, topics: int, max_interval_ns: int, queue_size: int) -> None:
@@ -37,7 +38,8 @@ class Synchroniser(Generic[T]):
             self.restart()
             self.clock_jumps += 1
         if stamp_ns <= self._newest[topic]:
-            self.dropped["duplicate" if stamp_ns == self._newest[topic] else "late"] += 1
+            reason = "duplicate" if stamp_ns == self._newest[topic] else "late"
+            self.dropped[reason if topic == 0 else f"{reason}_partner"] += 1
             return []
         if self._newest[topic] >= 0:
             self._gap[topic] = stamp_ns - self._newest[topic]

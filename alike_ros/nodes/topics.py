@@ -23,7 +23,8 @@ OUTPUT = QoSProfile(
     depth=10, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE
 )
 
-MASK, TRACKS_IMAGE = "mask", "~/tracks_image"
+MASK, IMU = "mask", "imu"
+TRACKS_IMAGE = "~/tracks_image"
 KEYPOINTS, RIGHT_KEYPOINTS = "keypoints", "right/keypoints"
 ODOM, PATH, POSE, STATUS = "odom", "~/path", "~/pose", "~/status"
 LANDMARKS = "~/landmarks"

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -20,6 +21,7 @@ from alike_ros.errors import DataError
 from alike_ros.features import Features
 from alike_ros.geometry import Array, inverse, transform
 from alike_ros.nodes.anchor import Anchor
+from alike_ros.nodes.calibration import Rig
 from alike_ros.nodes.conversions import (
     cloud_from_points,
     move_covariance,
@@ -34,7 +36,9 @@ from alike_ros.nodes.conversions import (
     twist_between,
 )
 from alike_ros.nodes.frames import Frames
+from alike_ros.nodes.imu import ImuInput
 from alike_ros.nodes.pipeline_node import PipelineNode
+from alike_ros.nodes.scale import Scale
 from alike_ros.nodes.topics import LANDMARKS, ODOM, OUTPUT, PATH, POSE, STATUS
 from alike_ros.odometry import VisualOdometry
 from alike_ros.odometry.estimate import Estimate, Status
@@ -65,11 +69,12 @@ class Tracking:
 
     def __init__(self, node: PipelineNode) -> None:
         self._node = node
-        self._odom = node.create_lifecycle_publisher(Odometry, ODOM, OUTPUT)
-        self._pose = node.create_lifecycle_publisher(PoseWithCovarianceStamped, POSE, OUTPUT)
-        self._path = node.create_lifecycle_publisher(Path, PATH, OUTPUT)
-        self._status = node.create_lifecycle_publisher(DiagnosticStatus, STATUS, OUTPUT)
-        self._landmarks = node.create_lifecycle_publisher(PointCloud2, LANDMARKS, OUTPUT)
+        self._odom = node.health.publisher(Odometry, ODOM, OUTPUT)
+        self._pose = node.health.publisher(PoseWithCovarianceStamped, POSE, OUTPUT)
+        self._path = node.health.publisher(Path, PATH, OUTPUT)
+        self._status = node.health.publisher(DiagnosticStatus, STATUS, OUTPUT)
+        self._landmarks = node.health.publisher(PointCloud2, LANDMARKS, OUTPUT)
+        self._imu = ImuInput(node)
         self._frames: Frames | None = None
         self._camera: Camera | StereoCamera | None = None
         self._last: _Pose | None = None  # None after frames without a pose
@@ -92,6 +97,10 @@ class Tracking:
             self._frames.close()
         self._frames = self._camera = None
 
+    def subscribe_imu(self) -> None:
+        """Between activation and deactivation."""
+        self._imu.subscribe()
+
     def restart(self) -> None:
         """A new map from the next frame on, at the last pose."""
         self._requests.append(self._forget_map)
@@ -107,7 +116,7 @@ class Tracking:
     def track(
         self,
         header: Header,
-        camera: Camera | StereoCamera,
+        rig: Rig,
         features: Features,
         depth: NDArray[np.float32] | None = None,
         right: Features | None = None,
@@ -118,7 +127,7 @@ class Tracking:
         base_from_cam = self._frames.base_from_cam(header.frame_id)
         if base_from_cam is None:
             raise DataError(self._frames.problem)
-        odometry = self._odometry_for(camera)
+        odometry = self._odometry_for(header.frame_id, rig.calibrated(self._frames.fixed))
         start = time.perf_counter()
         estimate = odometry.track(stamp_to_ns(header.stamp), features, depth, right)
         track_ms = (time.perf_counter() - start) * 1e3
@@ -138,14 +147,18 @@ class Tracking:
             )
         )
 
-    def _odometry_for(self, camera: Camera | StereoCamera) -> VisualOdometry:
+    def _odometry_for(self, camera_frame: str, camera: Camera | StereoCamera) -> VisualOdometry:
         """A new one for a new camera or after a restart."""
+        assert self._frames is not None
         while self._requests:
             self._requests.popleft()()
         if self._camera is not camera:
             self._forget_map()
             self._odometry = VisualOdometry(
-                camera, self._node.config, background=self._node.config.bundle.background
+                camera,
+                self._node.config,
+                background=self._node.config.bundle.background,
+                gyroscope=partial(self._imu.turn, camera_frame, self._frames.fixed),
             )
             self._camera = camera
         self._odometry.config = self._node.config  # may be set while running
@@ -153,12 +166,16 @@ class Tracking:
 
     def _forget_map(self) -> None:
         self._camera, self._last = None, None
+        self._map_index = 0
+        self._scale.new_map()
         self._anchor.new_map()
 
     def _start_over(self) -> None:
         config = self._node.config
         self._camera = None
         self._last = None
+        self._map_index = 0
+        self._scale = Scale()
         self._anchor = Anchor(pose_from_text(config.initial_pose))
         self._poses: deque[PoseStamped] = deque(maxlen=config.path_length)
 
@@ -177,11 +194,8 @@ class Tracking:
             if self._node.config.publish_null_when_lost:
                 self._odom.publish(null_odometry(header, child))
             return
-        odom_from_base, covariance = self._anchor.locate(
-            base_from_cam @ estimate.world_from_cam @ inverse(base_from_cam),
-            None
-            if estimate.covariance is None
-            else move_covariance(base_from_cam, estimate.covariance),
+        odom_from_base, covariance = self._locate(
+            estimate.world_from_cam, estimate.covariance, base_from_cam
         )
         pose = _Pose(estimate.stamp_ns, odom_from_base, covariance)
         message = odometry_message(
@@ -201,8 +215,35 @@ class Tracking:
             self._path.publish(Path(header=header, poses=list(self._poses)))
         if self._landmarks.get_subscription_count():
             odom_from_world = self._anchor.odom_from_map @ base_from_cam
-            landmarks = transform(odom_from_world, self._odometry.landmarks)
+            in_metres = self._scale.metres_per_unit * self._odometry.landmarks
+            landmarks = transform(odom_from_world, in_metres)
             self._landmarks.publish(cloud_from_points(header, landmarks))
+        if guess_from_base is not None and not estimate.metric_scale:
+            self._measure_scale(estimate, base_from_cam, guess_from_base)
+
+    def _locate(
+        self, world_from_cam: Array, covariance: Array | None, base_from_cam: Array
+    ) -> tuple[Array, Array | None]:
+        """odom_from_base, and its covariance in the base's axes, of a pose in the map."""
+        map_from_base = base_from_cam @ self._scale.pose(world_from_cam) @ inverse(base_from_cam)
+        if covariance is None:
+            return self._anchor.locate(map_from_base, None)
+        in_metres = self._scale.covariance(covariance)
+        return self._anchor.locate(map_from_base, move_covariance(base_from_cam, in_metres))
+
+    def _measure_scale(
+        self, estimate: Estimate, base_from_cam: Array, guess_from_base: Array
+    ) -> None:
+        """Mono: the guess frame tells the unit of length; a new one does not move the base."""
+        if estimate.map_index != self._map_index:
+            self._map_index = estimate.map_index
+            self._scale.new_map()
+        if estimate.world_from_cam is None or estimate.status != Status.TRACKING:
+            return
+        guess_from_cam = guess_from_base @ base_from_cam
+        if self._scale.add(estimate.world_from_cam[:3, 3], guess_from_cam[:3, 3]):
+            world_from_cam = self._scale.pose(estimate.world_from_cam)
+            self._anchor.hold(base_from_cam @ world_from_cam @ inverse(base_from_cam))
 
     def _carry_on(self, header: Header, child: str, seen: bool) -> Array | None:
         """The guess frame's pose of the base; it moves the base where the odometry does not."""
@@ -226,9 +267,10 @@ class Tracking:
             "num_matches": estimate.num_matches,
             "num_inliers": estimate.num_inliers,
             "is_keyframe": estimate.is_keyframe,
-            "metric_scale": estimate.metric_scale,
+            "metric_scale": estimate.metric_scale or self._scale.known,
             **measured,
             "track_ms": track_ms,
+            "wait_ms": self._node.wait_ms,
         }
         level = _LEVELS.get(estimate.status, DiagnosticStatus.WARN)
         self._node.health.report(level, estimate.status.value, values)

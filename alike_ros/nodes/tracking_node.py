@@ -8,7 +8,7 @@ from typing import Any
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
-from alike_ros.camera import Camera, StereoCamera
+from alike_ros.nodes.calibration import Rig
 from alike_ros.nodes.commands import Commands
 from alike_ros.nodes.conversions import features_from_cloud
 from alike_ros.nodes.depth import depth_from, depth_inputs
@@ -39,12 +39,16 @@ class TrackingNode(PipelineNode):
         clouds: list[tuple[type, str]] = [(PointCloud2, topic) for topic in topics.keypoints]
         return clouds + depth_inputs(self.config)
 
-    def process(self, messages: tuple[Any, ...], camera: Camera | StereoCamera) -> None:
+    def subscribe_more(self) -> None:
+        """The IMU."""
+        self._tracking.subscribe_imu()
+
+    def process(self, messages: tuple[Any, ...], rig: Rig) -> None:
         """Tracks and publishes."""
         cloud, *others = messages
         depth = depth_from(others[0]) if self.config.mode == "rgbd" else None
         right = features_from_cloud(others[0]) if self.config.mode == "stereo" else None
-        self._tracking.track(cloud.header, camera, features_from_cloud(cloud), depth, right)
+        self._tracking.track(cloud.header, rig, features_from_cloud(cloud), depth, right)
 
     def restart(self) -> None:
         """A new map."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from std_msgs.msg import Header
 
-from alike_ros.camera import Camera, StereoCamera
+from alike_ros.nodes.calibration import Rig
 from alike_ros.nodes.commands import Commands
 from alike_ros.nodes.depth import depth_from, depth_inputs
 from alike_ros.nodes.extraction import Extraction
@@ -39,25 +39,26 @@ class VoNode(PipelineNode):
         return self._extraction.inputs() + depth_inputs(self.config)
 
     def subscribe_more(self) -> None:
-        """The mask."""
+        """The mask and the IMU."""
         self._extraction.subscribe_mask()
+        self._tracking.subscribe_imu()
 
-    def process(self, messages: tuple[Any, ...], camera: Camera | StereoCamera) -> None:
+    def process(self, messages: tuple[Any, ...], rig: Rig) -> None:
         """Extracts, tracks and publishes."""
         images, depth = list(messages), None
         if self.config.mode == "rgbd":
             depth = depth_from(images.pop())
-        extracted = self._extraction.extract(images, camera)
+        extracted = self._extraction.extract(images, rig.cameras)
         features, *right = extracted.features
         self._tracking.track(
             images[0].header,
-            camera,
+            rig,
             features,
             depth,
             right[0] if right else None,
             extracted.extract_ms,
         )
-        self._extraction.publish([item.header for item in images], extracted, camera)
+        self._extraction.publish([item.header for item in images], extracted, rig.cameras)
 
     def restart(self) -> None:
         """A new map."""

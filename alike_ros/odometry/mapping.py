@@ -57,10 +57,11 @@ class Mapper:
     def insert(self, keyframe: Keyframe, adjust: bool = True) -> None:
         """Adds a keyframe, whose known landmarks are set, with the landmarks that are new.
 
-        Waits for an adjustment that is going on: it relies on the rows of the landmarks.
+        Waits for an adjustment that is going on: it relies on the rows of the landmarks. When it
+        drops some of them, those of the new keyframe are renumbered with the others.
         """
-        self._finish()
         self._map.keyframes.append(keyframe)
+        self._finish()
         if len(self._map.keyframes) > 1:
             self._recognise(keyframe)
         self._add_measured(keyframe)

@@ -42,6 +42,19 @@ class Matcher(Protocol):
         ...
 
 
+class Gyroscope(Protocol):
+    """Start and end, nanoseconds -> how the camera turned meanwhile."""
+
+    def __call__(self, start_ns: int, end_ns: int, /) -> Array | None:
+        """Rotation (3, 3), start_from_end, in the camera's axes; None where it is unknown."""
+        ...
+
+
+def no_gyroscope(start_ns: int, end_ns: int) -> Array | None:
+    """Nothing was measured."""
+    return None
+
+
 #: Keyframes that a lost frame is matched with; other ones at the next frame.
 _TRIED = 3
 #: A prediction is believed when it finds this share of the last frame's inliers.
@@ -88,6 +101,7 @@ class VisualOdometry:
         config: Config,
         match: Matcher = match_mutual,
         background: bool = False,
+        gyroscope: Gyroscope = no_gyroscope,
     ) -> None:
         """background: bundle adjustment in a thread of its own; else every frame waits for it."""
         if config.mode == "stereo" and not isinstance(camera, StereoCamera):
@@ -97,6 +111,7 @@ class VisualOdometry:
         self._stereo = camera if isinstance(camera, StereoCamera) else None
         self._match_mutual = match
         self._background = background
+        self._gyroscope = gyroscope
         last = np.array([self.camera.width - 1, self.camera.height - 1])
         corners = self.camera.bearings(np.stack([np.zeros(2), last]))
         self._half_size = np.abs(corners).max(axis=0)  # of the image, at z = 1
@@ -361,7 +376,8 @@ class VisualOdometry:
             return self._estimate(
                 view, Status.DEGRADED, world_from_cam=pose, covariance=covariance
             )
-        if tracking.reset_countdown and self._lost_frames >= tracking.reset_countdown:
+        countdown = self.config.reset_countdown
+        if countdown and self._lost_frames >= countdown:
             self._new_map(last.world_from_cam, last.covariance)
             self._map_index += 1
         return self._estimate(view, Status.LOST)
@@ -391,16 +407,20 @@ class VisualOdometry:
         self._lost_frames = 0
 
     def _predicted(self, stamp_ns: int) -> Array:
-        """The pose at a time, world_from_cam: at constant velocity, but not for long."""
-        last = self._past[-1]
+        """The pose at a time, world_from_cam: at constant velocity, but not for long.
+
+        A gyroscope knows the rotation better.
+        """
+        before, last = self._past[0], self._past[-1]
+        turn = self._gyroscope(last.stamp_ns, stamp_ns)
         if len(self._past) < 2:
-            return last.world_from_cam
-        before = self._past[0]
+            return last.world_from_cam @ from_Rt(np.eye(3) if turn is None else turn, np.zeros(3))
         ahead_s = min(self._gap_s(stamp_ns), self.config.tracking.bridge_s)
         share = ahead_s * 1e9 / (last.stamp_ns - before.stamp_ns)
         step = inverse(before.world_from_cam) @ last.world_from_cam
-        rotation = rotation_exp(share * rotation_log(step[:3, :3]))
-        return last.world_from_cam @ from_Rt(rotation, share * step[:3, 3])
+        if turn is None:
+            turn = rotation_exp(share * rotation_log(step[:3, :3]))
+        return last.world_from_cam @ from_Rt(turn, share * step[:3, 3])
 
     def _match(
         self, descriptors0: NDArray[np.float32], descriptors1: NDArray[np.float32]

@@ -34,7 +34,7 @@ class Robot:
         self.executor.add_node(node)
         self.executor.add_node(self.talker)
         self.received: dict[str, list[Any]] = {}
-        prefix = "rgb/" if mode == "rgbd" else ""
+        prefix = {"mono": "", "rgbd": "rgb/", "stereo": "left/"}[mode]
         self.image = self.talker.create_publisher(Image, f"{prefix}image", OUTPUT)
         self.info = self.talker.create_publisher(CameraInfo, f"{prefix}camera_info", OUTPUT)
         self.depth = self.talker.create_publisher(Image, "depth/image", OUTPUT)

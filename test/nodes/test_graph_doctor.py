@@ -24,6 +24,7 @@ from alike_ros.cli import main
 from alike_ros.config import NodeConfig
 from alike_ros.data import open_sequence
 from alike_ros.doctor import Finding, Severity
+from alike_ros.geometry import from_Rt, rotation_exp
 from alike_ros.nodes.conversions import (
     camera_info_messages,
     image_message,
@@ -31,6 +32,7 @@ from alike_ros.nodes.conversions import (
     stamp_to_ns,
 )
 from alike_ros.nodes.graph_doctor import examine_graph
+from alike_ros.nodes.message_doctor import examine_pair
 from alike_ros.nodes.playback import free_domain
 from alike_ros.nodes.topics import INPUT, OUTPUT
 
@@ -225,6 +227,19 @@ def test_two_publishers_and_a_subscriber_that_asks_too_much(driver: Driver) -> N
         assert all(any(w in text for text in found) for w in wanted), found
     finally:
         other.close()
+
+
+def test_raw_pair_that_tf_and_camera_info_place_elsewhere() -> None:
+    stereo = open_sequence("render:room?frames=1", "stereo").stereo
+    assert stereo is not None
+    left, right = camera_info_messages(Header(frame_id="left"), stereo)
+    right.header = Header(frame_id="right")
+    for turn, told in ((0.0, False), (0.01, True)):
+        turned = from_Rt(rotation_exp(np.array([turn, 0, 0])), np.zeros(3))
+        in_tf = turned @ stereo.right_from_left
+        found = bad(list(examine_pair("/right", left, right, False, lambda *_, t=in_tf: t)))
+        assert bool(found) == told
+    assert "rotations are 0.57 deg apart. TF counts" in found[0]
 
 
 def test_our_running_node_is_asked_for_its_topics(driver: Driver) -> None:

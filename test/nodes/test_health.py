@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -12,10 +13,11 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.parameter import Parameter
 from robot import Robot
 from ros_helpers import rendered
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from alike_ros.nodes.conversions import values_of_status
 from alike_ros.nodes.topics import INPUT, OUTPUT
+from alike_ros.nodes.vo_node import VoNode
 
 pytestmark = pytest.mark.ros
 
@@ -129,6 +131,18 @@ def test_publisher_whose_qos_does_not_match(
     assert sum("/image" in text for text in texts) == 1
 
 
+def test_subscriber_that_asks_for_more_than_is_offered(
+    robot: Robot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched(robot)
+    texts = warnings(robot, monkeypatch)
+    robot.listen(PointCloud2, "keypoints", OUTPUT)
+    text = problem(robot, "/keypoints: a subscriber gets nothing")
+    assert "best effort, volatile is all that is offered" in text
+    assert texts == [text]
+    assert values_of_status(newest(robot))["qos_events"] == "1"
+
+
 @pytest.mark.parametrize("qos", [INPUT, OUTPUT])
 def test_publishers_of_any_reliability_match(robot: Robot, qos: Any) -> None:
     robot.talker.destroy_publisher(robot.info)
@@ -140,15 +154,22 @@ def test_publishers_of_any_reliability_match(robot: Robot, qos: Any) -> None:
 
 
 def test_stamps_too_far_apart(robot: Robot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One warning, however often it happens; it stays in /diagnostics."""
+    watched(robot)
     texts = warnings(robot, monkeypatch)
-    frames = list(rendered("rgbd", 4))
+    frames = list(rendered("rgbd", 8))
     robot.calibrate()
-    robot.show_depth(frames[0])
-    robot.show_image(frames[1])
-    robot.show_depth(frames[3])
-    assert robot.spin(lambda: texts)
-    assert "is 0.033 s from the nearest on /depth/image" in texts[0]
+    for start in (0, 4):
+        robot.show_depth(frames[start])
+        robot.show_image(frames[start + 1])
+        robot.show_depth(frames[start + 3])
+        text = "is 0.033 s from the nearest on /depth/image"
+        assert text in problem(robot, "/rgb/image (from talker (reliable, volatile)) is")
+    robot.spin(lambda: False, 0.2)
+    assert len(texts) == 1
     assert "approx_sync_max_interval (0.02 s)" in texts[0]
+    assert texts[0] in reports(robot)[-1].message
+    assert reports(robot)[-1].level == DiagnosticStatus.WARN
 
 
 def test_rate_and_jitter_are_set_while_running(
@@ -180,7 +201,17 @@ def test_every_frame_is_worked_on_if_wanted(make_robot: Any) -> None:
     assert values_of_status(newest(robot))["overtaken"] == "0"
 
 
-def test_counts_add_up_when_frames_come_too_fast(make_robot: Any) -> None:
+def test_counts_add_up_when_frames_come_too_fast(
+    make_robot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """60 Hz into a node that manages 10 Hz at most: it takes the newest."""
+    process = VoNode.process
+
+    def slowly(node: VoNode, messages: Any, rig: Any) -> None:
+        time.sleep(0.1)
+        process(node, messages, rig)
+
+    monkeypatch.setattr(VoNode, "process", slowly)
     robot = watched(make_robot(mode="mono"))
     frames = list(rendered("mono", 40))
     robot.show(frames[0])
@@ -189,9 +220,12 @@ def test_counts_add_up_when_frames_come_too_fast(make_robot: Any) -> None:
     for frame in [*frames[1:], frames[10], frames[39]]:
         robot.show(frame)
         robot.spin(lambda: False, 1 / 60)
-    robot.spin(lambda: False, 0.5)
+    robot.status_of(frames[39].stamp_ns)  # the last one is not left out
     values = values_of_status(newest(robot))
     assert values["received"] == "42"
+    assert int(values["overtaken"]) > 20
+    stamps = [int(status["stamp_ns"]) for status in robot.statuses()]
+    assert stamps == sorted(stamps)
     parts = ("processed", "unusable", "overtaken", "late", "duplicate")
     assert sum(int(values.get(key, 0)) for key in parts) == 42
     assert (values["unusable"], values["late"], values["duplicate"]) == ("1", "1", "1")

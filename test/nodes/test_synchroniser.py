@@ -64,6 +64,13 @@ def test_lost_partner_costs_one_frame() -> None:
     assert sync.dropped == {"unpaired": 1}
 
 
+def test_partners_that_are_left_out_are_counted_apart() -> None:
+    sync: Synchroniser[str] = Synchroniser(2, 5, 10)
+    for stamp in (100, 100, 90):
+        sync.add(1, stamp, "depth")
+    assert sync.dropped == {"duplicate_partner": 1, "late_partner": 1}
+
+
 def test_duplicate_and_late_are_counted() -> None:
     sync = made(topics=1)
     stamps = [5, 6, 6, 4, 7]

@@ -19,7 +19,10 @@ class TransformException(Exception):
 
 
 class Tf:
-    """tf2_ros with one transform, once it is `known`; others by target frame and stamp."""
+    """tf2_ros with one transform, once it is `known`; others by target frame and stamp.
+
+    What is asked for without a time has the stamp 0.
+    """
 
     def __init__(self) -> None:
         self.known = False

@@ -11,6 +11,7 @@ from alike_ros.errors import ConfigError, DataError
 from alike_ros.features import Features
 from alike_ros.geometry import from_Rt, inverse, rotation_angle, rotation_exp
 from alike_ros.odometry import Status, VisualOdometry
+from alike_ros.odometry.odometry import no_gyroscope
 from alike_ros.replay import replay
 from alike_ros.results import Run, measure
 
@@ -27,10 +28,11 @@ def depth_image(features, depths):
     return depth
 
 
-def follow(mode, poses, scene=None, gap=lambda i: False):
+def follow(mode, poses, scene=None, gap=lambda i: False, **options):
     """Estimates along poses; frames for which gap(i) is true are blank."""
     scene = scene or Scene()
-    odometry = VisualOdometry(STEREO if mode == "stereo" else CAMERA, Config(mode=mode))
+    camera = STEREO if mode == "stereo" else CAMERA
+    odometry = VisualOdometry(camera, Config(mode=mode), **options)
     estimates = []
     for i, pose in enumerate(poses):
         features, depths = scene.see(pose)
@@ -105,6 +107,36 @@ def relative(poses, i, j):
     return (inverse(a) @ b)[:3, 3]
 
 
+def test_a_gyroscope_knows_the_turn_in_a_gap():
+    """The camera begins to turn when nothing is seen: velocity cannot know it."""
+    poses = walk(30)
+    for i in range(20, 30):
+        turn = from_Rt(rotation_exp(np.array([0, 0.03 * (i - 19), 0.0])), [0, 0, 0])
+        poses[i] = poses[i] @ turn
+
+    def measured(start_ns, end_ns):
+        start, end = (poses[round(ns / 33e6)][:3, :3] for ns in (start_ns, end_ns))
+        return start.T @ end
+
+    errors = []
+    for gyroscope in (measured, no_gyroscope):
+        estimates = follow("rgbd", poses, gap=lambda i: 20 <= i < 26, gyroscope=gyroscope)
+        assert estimates[25].status is Status.DEGRADED
+        assert estimates[26].status is Status.TRACKING
+        errors.append(rotation_angle((inverse(poses[25]) @ estimates[25].world_from_cam)[:3, :3]))
+    assert errors[0] < 0.005  # measured 0.0003
+    assert errors[1] > 0.1
+
+
+def test_adjustment_in_a_thread_keeps_up_with_a_keyframe_at_every_frame():
+    """Landmarks are dropped while the next keyframe has been matched with them."""
+    poses = walk(120)[::6]
+    estimates = follow("mono", poses, background=True)
+    tracked = [e for e in estimates if e.status is Status.TRACKING]
+    assert len(tracked) >= 15
+    assert sum(e.is_keyframe for e in tracked) > len(tracked) / 2
+
+
 @pytest.mark.parametrize("mode", ["mono", "rgbd", "stereo"])
 def test_a_long_gap_is_lost_and_then_found(mode):
     """Two seconds without a picture, while the camera stands."""
@@ -122,7 +154,7 @@ def test_a_long_gap_is_lost_and_then_found(mode):
 
 def test_a_new_map_starts_where_the_last_pose_was():
     poses, scene = walk(60), Scene()
-    config = override(Config(mode="rgbd"), {"tracking.reset_countdown": 5})
+    config = override(Config(mode="rgbd"), {"reset_countdown": 5})
     odometry, estimates = VisualOdometry(CAMERA, config), []
     for i, pose in enumerate(poses):
         if i == 40:

@@ -1,0 +1,81 @@
+"""Endurance of a node: the command, not the time."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy", reason="no ROS 2 here (rclpy)")
+
+from alike_ros.cli import main
+from alike_ros.nodes import soak
+from alike_ros.nodes.soak import Vitals
+
+pytestmark = pytest.mark.ros
+SOURCE = "render:room?frames=6"
+
+
+def run(capsys: Any, *options: str) -> tuple[int, dict[str, Any]]:
+    """Exit code, and the JSON document with the checks by name."""
+    code = main(["bag", "soak", SOURCE, "--mode", "rgbd", "--json", *options])
+    out, err = capsys.readouterr()
+    assert out, err
+    document = json.loads(out)
+    return code, document | {row["name"]: row for row in document["checks"]}
+
+
+def test_seconds_of_frames(capsys: Any) -> None:
+    """In so short a time the memory still grows."""
+    code, found = run(capsys, "--minutes", "0.05", "--rate", "10", "--max-memory", "100")
+    assert code == 0, found
+    for name in ("threads", "files", "errors", "unaccounted"):
+        assert found[name]["limit"] == 0
+        assert found[name]["value"] <= 0
+    counts = found["counts"]
+    assert counts["published"] == found["frames"] >= 30
+    assert counts["odom"] == counts["with_pose"] > 0
+    assert 0 < found["wait"]["value"] < found["overhead"]["value"]
+    assert found["first"]["threads"] > 1
+
+
+def test_cycles_of_life(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(soak, "_WARM_CYCLES", 1)
+    code, found = run(capsys, "--cycles", "2", "--max-memory", "100")
+    assert code == 0, found
+    assert found["frames"] == 9
+    assert found["threads"]["value"] == found["errors"]["value"] == 0
+    assert found["overhead"]["value"] is None
+
+
+def test_limits_that_do_not_hold(capsys: Any) -> None:
+    code, found = run(capsys, "--minutes", "0.02", "--max-overhead", "0")
+    assert code == 1
+    assert not found["overhead"]["holds"]
+
+
+def test_vitals_of_a_process() -> None:
+    before, release = Vitals.of(os.getpid()), threading.Event()
+    thread = threading.Thread(target=release.wait)
+    thread.start()
+    kept = bytearray(os.urandom(1) * 50_000_000)
+    with Path(os.devnull).open():
+        after = Vitals.of(os.getpid())
+    release.set()
+    thread.join()
+    assert after.threads == before.threads + 1
+    assert after.files == before.files + 1
+    assert after.memory_kib - before.memory_kib > 0.9 * len(kept) / 1024
+    assert Vitals.held([before, after]) == before
+
+
+def test_images_that_nobody_knows_of() -> None:
+    counts = dict.fromkeys(("published", "unusable", "with_pose", "odom", *soak._LEFT_OUT), 0)
+    counts |= {"received": 10, "processed": 7, "answered": 7, "overtaken": 2, "unpaired": 1}
+    assert soak._unaccounted(counts) == 0
+    assert soak._unaccounted(counts | {"received": 12}) == 2
+    assert soak._unaccounted(counts | {"with_pose": 7, "odom": 6}) == 1
