@@ -40,32 +40,29 @@ class DescriptorHead:
     def describe(self, maps: Sequence[Float], keypoints: Float) -> Float:
         """Unit descriptors (N, dim) at keypoints (N, 2).
 
-        maps: block 1's output (c1, H, W), then levels 2 to 4, (dim/4, h, w), all of the padded
-        image. Block 1's may be packed, (p c1, H, W/p): p pixels of a row beside each other.
+        maps: block 1's output (H, W, c1), then levels 2 to 4, (h, w, dim/4), all of the padded
+        image.
         """
-        pack = self.pack(len(maps[0]))
-        height, width = maps[0].shape[1], maps[0].shape[2] * pack
+        height, width = maps[0].shape[:2]
         low = np.clip(np.floor(keypoints).astype(np.int64), 0, (width - 2, height - 2))  # (N, 2)
         x, y = low.T
-        corners = np.stack([y, y, y + 1, y + 1]) * width + np.stack([x, x + 1, x, x + 1])  # (4, N)
-        block1 = _take_packed(maps[0], corners.ravel(), pack)  # (4N, c1)
-        levels = [np.maximum(_product(block1, self.level1), 0)]  # (4N, dim/4)
-        for level in maps[1:]:
-            rows = Cells.around(y, height, level.shape[1])
-            cols = Cells.around(x, width, level.shape[2])
-            levels.append(_sample(level, rows, cols))
-        features = np.concatenate(levels, axis=1)  # (4N, dim)
+        corners = (y * width + x)[:, None] + np.array([0, 1, width, width + 1])  # (N, 4)
+        dim = len(self.head2)
+        features = np.empty((len(keypoints), 4, dim), np.float32)
+        level1 = _product(_take(maps[0], corners.ravel()), self.level1)  # (4N, dim/4)
+        np.maximum(level1.reshape(-1, 4, dim // 4), 0, out=features[..., : dim // 4])
+        for i, level in enumerate(maps[1:], start=1):
+            rows = Cells.around(y, height, level.shape[0])
+            cols = Cells.around(x, width, level.shape[1])
+            features[..., i * dim // 4 : (i + 1) * dim // 4] = _sample(level, rows, cols)
+        rows_of_features = features.reshape(-1, dim)
         if self.head1 is not None:
-            features = np.maximum(_product(features, self.head1), 0)
-        dense = _normalised(_product(features, self.head2))
-        dense = dense.reshape(4, len(keypoints), len(self.head2))
+            rows_of_features = np.maximum(_product(rows_of_features, self.head1), 0)
+        dense = _product(rows_of_features, self.head2).reshape(-1, 4, dim)  # not yet unit vectors
         fx, fy = (keypoints - low).astype(np.float32).T
-        weights = np.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy])
-        return _normalised(np.einsum("kn,knd->nd", weights, dense))
-
-    def pack(self, channels: int) -> int:
-        """Pixels of a row that lie beside each other in a map of block 1 with so many channels."""
-        return int(channels // self.level1.shape[1])
+        weights = np.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], axis=1)
+        weights /= _norms(dense)
+        return _normalised(np.matmul(weights[:, None], dense)[:, 0])
 
     def to_json(self) -> str:
         """Text for the metadata of an ONNX file."""
@@ -98,29 +95,17 @@ class Cells:
 
 
 def _sample(level: Float, rows: Cells, cols: Cells) -> Float:
-    """Level (C, h, w) at the pixels (p, q), (p + 1, q), (p, q + 1), (p + 1, q + 1) -> (4N, C)."""
-    cells = rows.index[:, None] * level.shape[2] + cols.index[None]  # (3, 3, N)
-    patch = _take(level, cells).reshape(len(level), *cells.shape)  # (C, 3, 3, N)
-    across = np.einsum("jbn,cabn->jcan", cols.weights, patch)  # (2, C, 3, N)
-    corners = np.einsum("ian,jcan->ijcn", rows.weights, across)  # (2, 2, C, N)
-    return np.asarray(corners.transpose(0, 1, 3, 2).reshape(4 * corners.shape[3], len(level)))
+    """Level (h, w, C) at pixels (p, q) and those right, below and right below -> (N, 4, C)."""
+    count, channels = rows.index.shape[1], level.shape[2]
+    cells = rows.index[:, None] * level.shape[1] + cols.index[None]  # (3, 3, N)
+    patch = _take(level, cells.transpose(2, 0, 1).ravel()).reshape(count, 9, channels)
+    weights = np.einsum("ian,jbn->nijab", rows.weights, cols.weights).reshape(count, 4, 9)
+    return np.asarray(np.matmul(weights, patch))
 
 
 def _take(level: Float, pixels: Int) -> Float:
-    """Level (C, h, w) at flat indices, which are valid -> (C, pixels.size)."""
-    flat = level.reshape(len(level), level.shape[1] * level.shape[2])
-    return flat.take(pixels.ravel(), axis=1, mode="clip")  # three times as fast as indexing
-
-
-def _take_packed(level: Float, pixels: Int, pack: int) -> Float:
-    """Packed map (p C, h, w / p) at flat indices (N,) of the map (C, h, w) -> (N, C)."""
-    if pack == 1:
-        return np.ascontiguousarray(_take(level, pixels).T)
-    cell, pixel = np.divmod(pixels, pack)
-    channels, cells = len(level) // pack, level.shape[1] * level.shape[2]
-    first = pixel * (channels * cells) + cell
-    index = first[:, None] + np.arange(channels) * cells
-    return np.asarray(level.reshape(-1).take(index, mode="clip"))
+    """Level (h, w, C) at flat indices (N,), which are valid -> (N, C)."""
+    return level.reshape(-1, level.shape[2]).take(pixels, axis=0, mode="clip")
 
 
 def _product(x: Float, matrix: Float) -> Float:
@@ -134,8 +119,13 @@ def _product(x: Float, matrix: Float) -> Float:
     return out
 
 
+def _norms(x: Float) -> Float:
+    """Lengths of the vectors (..., D) -> (...), at least 1e-12."""
+    return np.asarray(np.maximum(np.sqrt(np.einsum("...d,...d->...", x, x)), 1e-12))
+
+
 def _normalised(x: Float) -> Float:
-    return np.asarray(x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12))
+    return np.asarray(x / _norms(x)[..., None])
 
 
 def _encode(matrix: Float | None) -> dict[str, Any] | None:

@@ -19,6 +19,11 @@ T_DET = 0.1  # temperature of the soft-argmax
 MAX_KEYPOINTS = 5000
 _WINDOW = np.ones((2 * RADIUS + 1, 2 * RADIUS + 1), np.uint8)
 _STEPS = np.arange(-RADIUS, RADIUS + 1)
+#: x, y and 1 of each pixel of a window (25, 3).
+_MOMENTS = np.stack(
+    [np.tile(_STEPS, len(_STEPS)), np.repeat(_STEPS, len(_STEPS)), np.ones(len(_STEPS) ** 2)],
+    axis=1,
+).astype(np.float32)
 
 
 def detect(
@@ -81,11 +86,10 @@ class Scratch:
 
 def soft_argmax(windows: Float) -> Float:
     """Offsets (N, 2) of the keypoints from the centres of score windows (N, 5, 5), eqs. 3 to 5."""
-    top = windows.max(axis=(1, 2), keepdims=True)
-    weights = np.exp((windows - top) / np.float32(T_DET))
-    weights /= weights.sum(axis=(1, 2), keepdims=True)
-    steps = _STEPS.astype(np.float32)
-    return np.stack([weights.sum(axis=1) @ steps, weights.sum(axis=2) @ steps], axis=1)
+    flat = windows.reshape(-1, len(_MOMENTS))
+    weights = np.exp((flat - flat.max(axis=1, keepdims=True)) / np.float32(T_DET))
+    sums = weights @ _MOMENTS
+    return np.asarray(sums[:, :2] / sums[:, 2:])
 
 
 def released_pixels(keypoints: Float, height: int, width: int) -> Float:

@@ -17,7 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from alike_ros.backends.forms import FEATURES_VERSION, GRAPH_VERSION, SCORE, STRIDE, FeaturesForm
-from alike_ros.backends.onnx_graph import Graph
+from alike_ros.backends.onnx_graph import Graph, mark_sides
 from alike_ros.descriptors import Cells, DescriptorHead
 from alike_ros.errors import ModelError
 from alike_ros.keypoints import RADIUS, T_DET, released_pixels
@@ -34,10 +34,9 @@ def feature_graph(maps: onnx.ModelProto, form: FeaturesForm) -> onnx.ModelProto:
         raise ModelError("not an inference graph of alike_ros: make it with `alike export`")
     head = DescriptorHead.from_json(metadata["descriptor_head"])
     graph = Graph("features_")
-    (declared,) = (output for output in maps.graph.output if output.name == "block1")
-    pack = head.pack(declared.type.tensor_type.shape.dim[1].dim_value)
+    (block1,) = (output for output in maps.graph.output if output.name == "block1")
+    pack = block1.type.tensor_type.shape.dim[3].dim_value // head.level1.shape[1]
     _network(graph, maps.graph, form, pack)
-    block1 = _unpacked(graph, "block1", pack, head.level1.shape[1])
     pixels, peaks = _best_maxima(graph, form)
     if form.sub_pixel:
         windows = _windows(graph, pixels, form)
@@ -46,7 +45,7 @@ def feature_graph(maps: onnx.ModelProto, form: FeaturesForm) -> onnx.ModelProto:
         limits = (graph.constant(np.array(x, np.float32)) for x in (-RADIUS, RADIUS - 1))
         cell = graph.node("Clip", graph.node("Floor", offsets), *limits)
         low = graph.node("Add", pixels, graph.node("Cast", cell, to=TensorProto.INT64))
-        dense = _describe_pixels(graph, head, block1, low, form)
+        dense = _describe_pixels(graph, head, low, form)
         weights = _corner_weights(graph, graph.node("Sub", offsets, cell))
         total = graph.node("Mul", dense, weights)  # (K, 4, D)
         descriptors = _normalised(graph, _sum(graph, total, 1))
@@ -54,7 +53,7 @@ def feature_graph(maps: onnx.ModelProto, form: FeaturesForm) -> onnx.ModelProto:
     else:
         scores = graph.node("Sigmoid", peaks)
         looked_up = _released_pixels(graph, pixels, form)
-        dense = _describe_pixels(graph, head, block1, looked_up, form)
+        dense = _describe_pixels(graph, head, looked_up, form)
         descriptors = graph.node("Squeeze", dense, graph.ints(1))
     graph.node("Cast", pixels, to=TensorProto.INT32, output="pixels")
     for name, source in (("peaks", peaks), ("scores", scores), ("descriptors", descriptors)):
@@ -105,25 +104,17 @@ def _network(graph: Graph, maps: onnx.GraphProto, form: FeaturesForm, pack: int)
 
 
 def _image(graph: Graph, form: FeaturesForm, pack: int, output: str) -> None:
-    """uint8 (H, W, 3) -> float (1, 3, H, W) in 0..255, padded at the bottom and right; packed.
-
-    TensorRT takes bytes only where a Cast comes next.
-    """
+    """What `network/export.py` does, in another order: TensorRT takes bytes only before a Cast."""
     kind = TensorProto.FLOAT if form.precision == "fp32" else TensorProto.FLOAT16
     x = graph.node("Cast", "image", to=kind)
     height, width = _padded(form)
-    rest = height - form.height, width - form.width
-    x = graph.node("Pad", x, graph.ints(0, 0, 0, *rest, 0)) if any(rest) else x
-    x = graph.node("Reshape", x, graph.ints(height, width // pack, 3 * pack))
+    side = pack if pack > 1 else 0
+    after = height - form.height, width - form.width + side
+    x = graph.node("Pad", x, graph.ints(0, side, 0, *after, 0)) if any(after) else x
+    x = graph.node("Reshape", x, graph.ints(height, -1, 3 * pack))
     x = graph.node("Transpose", x, perm=[2, 0, 1])
+    x = mark_sides(graph, x, kind) if pack > 1 else x
     graph.node("Unsqueeze", x, graph.ints(0), output=output)
-
-
-def _unpacked(graph: Graph, block1: str, pack: int, channels: int) -> str:
-    """Block 1's map (1, p C, H, W / p), p pixels of a row beside each other -> (1, C, H W)."""
-    x = graph.node("Reshape", block1, graph.ints(pack, channels, -1))
-    x = graph.node("Transpose", x, perm=[1, 2, 0])
-    return graph.node("Reshape", x, graph.ints(1, channels, -1))
 
 
 def _in_half(graph: Graph, nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
@@ -234,9 +225,7 @@ def _released_pixels(graph: Graph, pixels: str, form: FeaturesForm) -> str:
     )
 
 
-def _describe_pixels(
-    graph: Graph, head: DescriptorHead, block1: str, pixels: str, form: FeaturesForm
-) -> str:
+def _describe_pixels(graph: Graph, head: DescriptorHead, pixels: str, form: FeaturesForm) -> str:
     """The dense descriptor map (K, C, D) at pixels (K, 2) and, if refined, their neighbours.
 
     C is 1, or 4 as in `descriptors.py`: the pixel and those right, below, and right below.
@@ -245,15 +234,17 @@ def _describe_pixels(
     side = 2 if form.sub_pixel else 1
     corners = graph.ints(*(dy * width + dx for dy in range(side) for dx in range(side)))
     index = graph.node("Add", _flat_index(graph, pixels, width), corners)
-    taken = _take(graph, block1, graph.node("Reshape", index, graph.ints(-1)), form)
-    level1 = graph.node("Relu", graph.node("MatMul", graph.constant(head.level1), taken))
-    levels = [graph.node("Transpose", level1, perm=[1, 0])]  # (CK, dim/4)
+    channels = head.level1.shape[1]
+    taken = _take(graph, "block1", channels, graph.node("Reshape", index, graph.ints(-1)), form)
+    level1 = graph.node("MatMul", taken, graph.constant(head.level1.T))
+    levels = [graph.node("Relu", level1)]  # (CK, dim/4)
     x, y = _columns(graph, pixels)
     for name, stride in (("level2", 2), ("level3", 8), ("level4", 32)):
         columns = width // stride
         rows = _cells(graph, y, height, height // stride, columns, side)
         cols = _cells(graph, x, width, columns, 1, side)
-        levels.append(_sample_level(graph, name, rows, cols, side, form))
+        channels = len(head.level1)
+        levels.append(_sample_level(graph, name, channels, rows, cols, form))
     features = graph.node("Concat", *levels, axis=1)  # (CK, dim)
     if head.head1 is not None:
         features = graph.node("MatMul", features, graph.constant(head.head1.T))
@@ -275,9 +266,9 @@ def _cells(
 def _sample_level(
     graph: Graph,
     level: str,
+    channels: int,
     rows: tuple[str, str],
     cols: tuple[str, str],
-    side: int,
     form: FeaturesForm,
 ) -> str:
     """A level at the pixels and their neighbours (side^2 K, C)."""
@@ -285,23 +276,22 @@ def _sample_level(
         graph.node("Unsqueeze", x, graph.ints(axis)) for x, axis in ((rows[0], 2), (cols[0], 1))
     )
     cells = graph.node("Add", row_index, col_index)  # (K, 3, 3)
-    patch = _take(graph, level, graph.node("Reshape", cells, graph.ints(-1)), form)
-    patch = graph.node("Reshape", patch, graph.ints(0, -1, 9))  # (C, K, 9)
-    patch = graph.node("Transpose", patch, perm=[1, 2, 0])
+    cells = graph.node("Reshape", cells, graph.ints(-1, 9))
+    patch = _take(graph, level, channels, cells, form)  # (K, 9, C)
     row_weights, col_weights = (
         graph.node("Unsqueeze", x, graph.ints(*axes))
         for x, axes in ((rows[1], (2, 4)), (cols[1], (1, 3)))
     )
     weights = graph.node("Mul", row_weights, col_weights)  # (K, side, side, 3, 3)
-    weights = graph.node("Reshape", weights, graph.ints(-1, side**2, 9))
+    weights = graph.node("Reshape", weights, graph.ints(-1, 4 if form.sub_pixel else 1, 9))
     sampled = graph.node("MatMul", weights, patch)  # (K, side^2, C)
     return graph.node("Flatten", sampled, axis=2)
 
 
-def _take(graph: Graph, level: str, index: str, form: FeaturesForm) -> str:
-    """A map (1, C, h, w) at flat indices (N,) -> (C, N), single precision."""
-    flat = graph.node("Flatten", level, axis=2)
-    taken = graph.node("Gather", flat, index, axis=1)
+def _take(graph: Graph, level: str, channels: int, index: str, form: FeaturesForm) -> str:
+    """A map (1, h, w, C) at flat indices (...) -> (..., C), single precision."""
+    flat = graph.node("Reshape", level, graph.ints(-1, channels))
+    taken = graph.node("Gather", flat, index, axis=0)
     return graph.node("Cast", taken, to=TensorProto.FLOAT) if form.precision != "fp32" else taken
 
 

@@ -25,7 +25,7 @@ from alike_ros.features import Features
 from alike_ros.keypoints import MAX_KEYPOINTS, RADIUS, Scratch, detect, logit, released_pixels
 
 #: The `graph` of a model's metadata that this code reads.
-GRAPH_VERSION = "2"
+GRAPH_VERSION = "3"
 #: The same for the form `features`.
 FEATURES_VERSION = "features-1"
 #: Begins the names of the products that make the score logits.
@@ -38,9 +38,10 @@ _MAPS = ("block1", "level2", "level3", "level4")
 
 
 class MapsForm:
-    """Outputs `logits` (H, W), `block1` and `level2` to `level4` (1, C, h, w) of the padded image.
+    """Outputs of the padded image: `logits` (H, W), the others (1, h, w, C).
 
-    block1 may be packed, see `descriptors.py`.
+    Pairs of pixels of block1 may count as one, (1, H, W / 2, 2 C): the same numbers in the same
+    order.
     """
 
     def __init__(self, metadata: Mapping[str, str]) -> None:
@@ -49,10 +50,11 @@ class MapsForm:
 
     def shape(self, name: str, declared: Sequence[Any], size: tuple[int, ...]) -> tuple[int, ...]:
         """Of an output, for an image size."""
-        height, width = (side + -side % STRIDE for side in size)
-        stride = _STRIDES[name]
-        columns = self._head.pack(declared[1]) if name == "block1" else stride
-        return (*declared[:-2], height // stride, width // columns)
+        height, width = ((side + -side % STRIDE) // _STRIDES[name] for side in size)
+        if name == "logits":
+            return height, width
+        pixels = declared[3] // self._head.level1.shape[1] if name == "block1" else 1
+        return 1, height, width // pixels, declared[3]
 
     def features(
         self,
@@ -66,7 +68,9 @@ class MapsForm:
             self._scratch = Scratch(size)
         keypoints, scores = detect(outputs["logits"][:height, :width], detector, self._scratch)
         points = keypoints if detector.sub_pixel else released_pixels(keypoints, height, width)
-        maps = [outputs[name][0] for name in _MAPS]
+        padded = outputs["logits"].shape
+        block1, *levels = (outputs[name][0] for name in _MAPS)
+        maps = [block1.reshape(*padded, -1), *levels]
         return Features(keypoints, scores, self._head.describe(maps, points))
 
 

@@ -1,14 +1,16 @@
 """torch weights -> ONNX inference graph.
 
 The graph takes a uint8 RGB image (H, W, 3) and gives score logits (H, W) of the image padded to
-multiples of 32, and the maps that descriptors are sampled from. It is built node by node, for
-what a tracer would not do: batch norm folded into the convolutions, uint8 in, the factored score
-path, few outputs. The descriptor head travels as metadata: it runs where the keypoints are.
+multiples of 32, and the maps (1, h, w, C) that descriptors are sampled from. It is built node by
+node, for what a tracer would not do: batch norm folded into the convolutions, uint8 in, the
+factored score path, few outputs. The descriptor head travels as metadata: it runs where the
+keypoints are.
 
 onnxruntime convolves 16 channels at a time and fills up what is missing with zeros. The 8 channels
 of alike-t's and alike-s's first block are therefore *packed*: two pixels of a row beside each
-other, so that a map (8, H, W) becomes one of (16, H, W/2), and the weights act on pairs: the same
-sums, with half of the products.
+other, so that a map (8, H, W) becomes one of (16, H, W/2), and the weights act on pairs. Between
+the block's convolutions the pairs are shifted by a pixel, (-1, 0), (1, 2)...: the four pixels that
+a pair of 3x3 windows covers are then two whole pairs, and a kernel 3x2 does.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from alike_ros.backends.forms import GRAPH_VERSION, SCORE
-from alike_ros.backends.onnx_graph import Graph
+from alike_ros.backends.onnx_graph import Graph, mark_sides
 from alike_ros.descriptors import DescriptorHead
 from alike_ros.errors import ModelError
 from alike_ros.network.alike import ALIKE
@@ -33,6 +35,8 @@ Float = NDArray[np.float32]
 MAX_DIFFERENCE = 1e-4
 #: Channels that are convolved at once.
 _LANES = 16
+#: Far below anything that a convolution gives.
+_NEGATIVE = -1e4
 
 
 def export(network: ALIKE, path: str | Path, height: int = 0, width: int = 0) -> None:
@@ -56,17 +60,21 @@ def build(network: ALIKE, height: int = 0, width: int = 0) -> onnx.ModelProto:
     pack = max(_LANES // channels, 1)
     block1 = _block1(graph, _image(graph, pack), pack)
     levels = _levels(graph, block1, pack)
+    names = ["block1", "level2", "level3", "level4"]
+    maps = [
+        _channels_last(graph, x, name) for x, name in zip([block1, *levels], names, strict=True)
+    ]
     if network.convhead1 is None:
-        _factored_scores(graph, block1, levels, pack)
+        _factored_scores(graph, block1, maps, pack)
     else:
         _dense_scores(graph, block1, levels)
     image = helper.make_tensor_value_info(
         "image", TensorProto.UINT8, [height or "height", width or "width", 3]
     )
     outputs = [_output("logits", [], (1, 1), height, width)]
-    outputs.append(_output("block1", [1, channels * pack], (1, pack), height, width))
+    outputs.append(_output("block1", [channels * pack], (1, pack), height, width))
     for name, stride in (("level2", 2), ("level3", 8), ("level4", 32)):
-        outputs.append(_output(name, [1, network.dim // 4], (stride, stride), height, width))
+        outputs.append(_output(name, [network.dim // 4], (stride, stride), height, width))
     model = helper.make_model(
         helper.make_graph(graph.nodes, network.variant, [image], outputs, graph.initializers),
         producer_name="alike_ros",
@@ -91,14 +99,14 @@ def descriptor_head(network: ALIKE) -> DescriptorHead:
 
 
 def _output(
-    name: str, leading: list[int], strides: tuple[int, int], height: int, width: int
+    name: str, channels: list[int | str], strides: tuple[int, int], height: int, width: int
 ) -> Any:
-    """A map (*leading, h, w) of the padded image at strides of rows and columns."""
-    shape: list[int | str] = [*leading]
+    """A map (h, w), or (1, h, w, channels), of the padded image at strides of rows and columns."""
+    shape: list[int | str] = [1] if channels else []
     for side, size, stride in (("height", height, strides[0]), ("width", width, strides[1])):
         padded = size + -size % STRIDE
         shape.append(padded // stride if size else f"padded_{side}/{stride}")
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape + channels)
 
 
 class _Graph(Graph):
@@ -109,17 +117,27 @@ class _Graph(Graph):
         self.weights = weights
 
     def conv(
-        self, x: str, weight: NDArray[Any], bias: NDArray[Any] | None = None, output: str = ""
+        self,
+        x: str,
+        weight: NDArray[Any],
+        bias: NDArray[Any] | None = None,
+        pads: list[int] | None = None,
+        output: str = "",
     ) -> str:
-        size = weight.shape[2]
+        """With the pads given, or those that keep the size."""
         weights = [self.constant(w.astype(np.float32)) for w in (weight, bias) if w is not None]
-        attributes = {"kernel_shape": [size, size], "pads": [size // 2] * 4}
-        return self.node("Conv", x, *weights, output=output, **attributes)
+        kernel = list(weight.shape[2:])
+        pads = pads or [size // 2 for size in kernel] * 2
+        return self.node("Conv", x, *weights, output=output, kernel_shape=kernel, pads=pads)
 
     def relu_conv(
-        self, x: str, weight: NDArray[Any], bias: NDArray[Any] | None = None, output: str = ""
+        self,
+        x: str,
+        weight: NDArray[Any],
+        bias: NDArray[Any] | None = None,
+        pads: list[int] | None = None,
     ) -> str:
-        return self.node("Relu", self.conv(x, weight, bias), output=output)
+        return self.node("Relu", self.conv(x, weight, bias, pads))
 
     def folded(self, block: str, i: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Weight and bias of convolution i of a block with its batch norm (epsilon as torch's)."""
@@ -133,33 +151,49 @@ class _Graph(Graph):
 
 
 def _image(graph: _Graph, pack: int) -> str:
-    """uint8 (H, W, 3) -> float (1, 3, H, W) in 0..255, padded at the bottom and right; packed."""
+    """uint8 (H, W, 3) -> float (1, 3, H, W) in 0..255, padded at the bottom and right.
+
+    Packed, it has a pair more at either side and a channel that marks them, see `mark_sides`.
+    """
     shape = graph.node("Slice", graph.node("Shape", "image"), graph.ints(0), graph.ints(2))
-    stride = graph.ints(STRIDE)
-    rest = graph.node("Mod", graph.node("Neg", shape), stride)  # Mod has the divisor's sign
-    before = graph.ints(0, 0, 0)
-    pads = graph.node("Concat", before, rest, graph.ints(0), axis=0)
+    rest = graph.node("Mod", graph.node("Neg", shape), graph.ints(STRIDE))  # of the divisor's sign
+    side = pack if pack > 1 else 0
+    before, after = graph.ints(0, side, 0), graph.node("Add", rest, graph.ints(0, side))
+    pads = graph.node("Concat", before, after, graph.ints(0), axis=0)
     x = graph.node("Reshape", graph.node("Pad", "image", pads), graph.ints(0, -1, 3 * pack))
-    x = graph.node("Cast", graph.node("Transpose", x, perm=[2, 0, 1]), to=TensorProto.FLOAT)
-    return graph.node("Unsqueeze", x, graph.ints(0))
+    x = graph.node("Transpose", x, perm=[2, 0, 1])
+    if pack > 1:
+        x = mark_sides(graph, x, TensorProto.UINT8)
+    return graph.node("Unsqueeze", graph.node("Cast", x, to=TensorProto.FLOAT), graph.ints(0))
 
 
 def _block1(graph: _Graph, image: str, pack: int) -> str:
-    """Block 1, on packed pixels."""
+    """Block 1."""
     (weight1, bias1), (weight2, bias2) = (graph.folded("block1", i) for i in (1, 2))
-    x = graph.relu_conv(image, _packed(weight1 / 255, pack), np.tile(bias1, pack))
-    return graph.relu_conv(x, _packed(weight2, pack), np.tile(bias2, pack), output="block1")
+    if pack == 1:
+        return graph.relu_conv(graph.relu_conv(image, weight1 / 255, bias1), weight2, bias2)
+    rows = [1, 0, 1, 0]
+    x = graph.relu_conv(image, _marked(_packed(weight1 / 255)), np.tile(bias1, 2), pads=rows)
+    return graph.relu_conv(x, _packed(weight2), np.tile(bias2, 2), pads=rows)
 
 
-def _packed(weight: NDArray[Any], pack: int) -> NDArray[Any]:
-    """A 3x3 kernel (out, in, 3, 3) as one on packed maps: (pack out, pack in, 3, 3)."""
+def _packed(weight: NDArray[Any]) -> NDArray[Any]:
+    """A kernel (out, in, 3, 3) as one that shifts pairs of pixels by one: (2 out, 2 in, 3, 2)."""
     c_out, c_in = weight.shape[:2]
-    packed = np.zeros((pack, c_out, pack, c_in, 3, 3))
-    for pixel in range(pack):
+    packed = np.zeros((2, c_out, 2, c_in, 3, 2))
+    for pixel in range(2):
         for column in range(3):
-            group, source = divmod(pixel + column - 1, pack)
-            packed[pixel, :, source, :, :, group + 1] = weight[..., column]
-    return packed.reshape(pack * c_out, pack * c_in, 3, 3)
+            pair, source = divmod(pixel + column, 2)
+            packed[pixel, :, source, :, :, pair] = weight[..., column]
+    return packed.reshape(2 * c_out, 2 * c_in, 3, 2)
+
+
+def _marked(weight: NDArray[Any]) -> NDArray[Any]:
+    """A kernel of `_packed` that gives nothing (after a ReLU) at pixels -1 and W."""
+    half = len(weight) // 2
+    marks = np.zeros((len(weight), 1, 3, 2))
+    marks[:half, 0, 1, 0] = marks[half:, 0, 1, 1] = _NEGATIVE
+    return np.concatenate([weight, marks], axis=1)
 
 
 def _levels(graph: _Graph, block1: str, pack: int) -> list[str]:
@@ -173,7 +207,7 @@ def _levels(graph: _Graph, block1: str, pack: int) -> list[str]:
         skip, bias = (graph.weights[f"block{i}.downsample.{name}"] for name in ("weight", "bias"))
         skipped = graph.conv(x, np.tile(skip, (1, repeat, 1, 1)), bias)
         block = graph.node("Relu", graph.node("Add", graph.conv(y, *second), skipped))
-        levels.append(graph.relu_conv(block, graph.weights[f"conv{i}.weight"], output=f"level{i}"))
+        levels.append(graph.relu_conv(block, graph.weights[f"conv{i}.weight"]))
         x = graph.node("MaxPool", block, kernel_shape=[4, 4], strides=[4, 4]) if i < 4 else ""
     return levels
 
@@ -191,63 +225,83 @@ def _halved(graph: _Graph, block1: str, pack: int) -> str:
     return graph.relu_conv(rows, np.block([[one, -one], [0 * one, one]])[:, :, None, None])
 
 
-def _factored_scores(graph: _Graph, block1: str, levels: list[str], pack: int) -> None:
+def _channels_last(graph: _Graph, x: str, name: str = "") -> str:
+    """(1, C, h, w) -> (1, h, w, C): what a keypoint needs lies together.
+
+    Also, onnxruntime leaves its own layout to this one in all threads, to others in one.
+    """
+    return graph.node("Transpose", x, perm=[0, 2, 3, 1], output=name)
+
+
+def _factored_scores(graph: _Graph, block1: str, maps: list[str], pack: int) -> None:
     """One channel per level, upsampled and added."""
     first, *weights = np.split(graph.weights["convhead2.weight"][-1, :, 0, 0], 4)
-    size = graph.node("Mul", _size_of(graph, block1), graph.ints(1, pack))
-    project = _project_level1 if pack == 1 else _project_packed_level1
-    total = graph.node("Reshape", project(graph, block1, first, pack), size)
-    for level, weight in zip(levels, weights, strict=True):
-        flat = graph.node("Reshape", level, graph.ints(len(weight), -1))
-        logits = _project(graph, weight, flat, level)
-        logits = graph.node("Reshape", logits, _size_of(graph, level))
-        total = graph.node("Add", total, _upsample(graph, logits, size))
-    graph.node("Identity", total, output="logits")
+    size = graph.node("Mul", _size_of(graph, maps[0]), graph.ints(1, pack))
+    logits = _project_level1(graph, block1, first, pack)
+    total = graph.node("Reshape", logits, size)
+    small = []
+    for level, weight in zip(maps[1:], weights, strict=True):
+        logits = _product(graph, level, weight, f"{SCORE}_{level}")
+        small.append(graph.node("Reshape", logits, _size_of(graph, level)))
+    total = graph.node("Add", total, _upsample(graph, small[0], size))
+    _add_upsampled(graph, small[1:], size, total)
 
 
-def _project(graph: _Graph, weight: Float, flat: str, source: str) -> str:
-    """Flat maps (C, N) to one channel (1, N).
+def _add_upsampled(graph: _Graph, maps: list[str], size: str, total: str) -> None:
+    """Adds small maps (h, w) to the logits: rows are upsampled, columns by a product for all.
 
-    As a matrix product: a convolution to one channel is run by onnxruntime with its channels
-    filled up to 16, which made the network of alike-n 1.4x slower.
+    onnxruntime resizes one channel in one thread, and then adds; products take all threads.
     """
-    return graph.node("MatMul", graph.constant(weight[None]), flat, output=f"{SCORE}_{source}")
+    height, width = (graph.node("Slice", size, graph.ints(i), graph.ints(i + 1)) for i in (0, 1))
+    tall, matrices = [], []
+    for small in maps:
+        columns = graph.node("Slice", graph.node("Shape", small), graph.ints(1), graph.ints(2))
+        to_rows = graph.node("Concat", height, columns, axis=0)
+        tall.append(_upsample(graph, small, to_rows))
+        square = graph.node("ConstantOfShape", graph.node("Concat", columns, columns, axis=0))
+        to_columns = graph.node("Concat", columns, width, axis=0)
+        matrices.append(_upsample(graph, graph.node("EyeLike", square), to_columns))
+    rows, columns = (
+        graph.node("Concat", *found, axis=axis) for found, axis in ((tall, 1), (matrices, 0))
+    )
+    graph.node("Gemm", rows, columns, total, output="logits")
 
 
-def _project_level1(graph: _Graph, block1: str, weight: Float, _: int) -> str:
-    """Block 1 to level 1 to one channel (1, H W)."""
-    to_level1 = graph.weights["conv1.weight"][:, :, 0, 0]
-    flat = graph.node("Reshape", block1, graph.ints(to_level1.shape[1], -1))
-    level1 = graph.node("Relu", graph.node("MatMul", graph.constant(to_level1), flat))
-    return _project(graph, weight, level1, block1)
+def _project_level1(graph: _Graph, block1: str, weight: Float, pack: int) -> str:
+    """Block 1 to level 1 to one channel (1, H, W / pack, pack), by convolutions.
 
-
-def _project_packed_level1(graph: _Graph, block1: str, weight: Float, pack: int) -> str:
-    """The same of a packed map, by convolutions, which its layout suits -> (H, W/pack, pack)."""
+    They fill the channel up to 16; products would first have to bring block 1 into their layout,
+    at 38.8 : 41.9 ms for the network of alike-n.
+    """
     to_level1 = graph.weights["conv1.weight"][:, :, 0, 0]
     pairs = [np.kron(np.eye(pack), w)[:, :, None, None] for w in (to_level1, weight[None])]
-    level1 = graph.relu_conv(block1, pairs[0])
-    logits = graph.conv(level1, pairs[1], output=f"{SCORE}_{block1}")
-    return graph.node("Transpose", graph.node("Squeeze", logits, graph.ints(0)), perm=[1, 2, 0])
+    logits = graph.conv(graph.relu_conv(block1, pairs[0]), pairs[1], output=f"{SCORE}_level1")
+    return _channels_last(graph, logits)
+
+
+def _product(graph: _Graph, x: str, weight: Float, output: str) -> str:
+    """(1, h, w, C) times (C,) -> (h w, 1)."""
+    flat = graph.node("Reshape", x, graph.ints(-1, len(weight)))
+    return graph.node("MatMul", flat, graph.constant(weight[:, None]), output=output)
 
 
 def _dense_scores(graph: _Graph, block1: str, levels: list[str]) -> None:
     """alike-l: its head is not linear, so it runs at full resolution, for the scores only."""
     level1 = graph.node("Relu", graph.conv(block1, graph.weights["conv1.weight"]))
     channels = graph.ints(1, len(graph.weights["conv1.weight"]))
-    size = _size_of(graph, block1)
+    size = graph.node("Slice", graph.node("Shape", block1), graph.ints(2), graph.ints(4))
     shape = graph.node("Concat", channels, size, axis=0)
     maps = [level1, *(_upsample(graph, level, shape) for level in levels)]
     features = graph.conv(graph.node("Concat", *maps, axis=1), graph.weights["convhead1.weight"])
-    weight = graph.weights["convhead2.weight"][-1:]
-    flat = graph.node("Reshape", graph.node("Relu", features), graph.ints(weight.shape[1], -1))
-    logits = _project(graph, weight[0, :, 0, 0], flat, "head")
+    weight = graph.weights["convhead2.weight"][-1:, :, 0, 0]  # (1, dim)
+    flat = graph.node("Reshape", graph.node("Relu", features), graph.ints(weight.size, -1))
+    logits = graph.node("MatMul", graph.constant(weight), flat, output=f"{SCORE}_head")
     graph.node("Reshape", logits, size, output="logits")
 
 
 def _size_of(graph: _Graph, x: str) -> str:
-    """Height and width of a map (1, C, h, w), a tensor of two."""
-    return graph.node("Slice", graph.node("Shape", x), graph.ints(2), graph.ints(4))
+    """Height and width of a map (1, h, w, C), a tensor of two."""
+    return graph.node("Slice", graph.node("Shape", x), graph.ints(1), graph.ints(3))
 
 
 def _upsample(graph: _Graph, x: str, size: str) -> str:

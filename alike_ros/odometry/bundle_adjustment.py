@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from alike_ros.geometry import Array, adjoint, inverse, transform
-from alike_ros.odometry.local_map import Keyframe, LocalMap, Rows
+from alike_ros.geometry import Array, adjoint, inverse
+from alike_ros.odometry.view import Noise
+from alike_ros.odometry.window import Window
 
 try:
     import gtsam
@@ -21,10 +21,6 @@ log = logging.getLogger(__name__)
 
 #: Residuals beyond this many standard deviations weigh less (Huber 1964).
 _HUBER = 1.345
-#: Depths further than this many standard deviations from the landmark are left out.
-_DEPTH_GATE = 4.0
-#: Bearings further than this many standard deviations are left out, too.
-_GATE = 10.0
 #: Poses that are held are held to this many metres and radians.
 _HELD = 1e-6
 #: A landmark is expected in its place to this share of the usual distance, so that the system can
@@ -36,47 +32,13 @@ _SWAP = np.array([3, 4, 5, 0, 1, 2])
 
 
 @dataclass(frozen=True)
-class Noise:
-    """Standard deviations of the measurements.
-
-    keypoint: of a bearing, at z = 1; inverse_depth: of 1 / depth, 1/m, the same at any depth.
-    """
-
-    keypoint: float
-    inverse_depth: float
-
-    def scaled(self, factor: float) -> Noise:
-        """The same where lengths are multiplied by a factor."""
-        return Noise(self.keypoint, self.inverse_depth / factor)
-
-
-@dataclass(frozen=True)
-class Window:
-    """What is adjusted: a copy, so that it can be done in another thread.
-
-    window (n) and held (m): keyframes whose poses move, and do not; poses (n + m, 4, 4) of both,
-    covariance (m, 6, 6) of the held ones; rows (M,) and positions (M, 3) of the landmarks; of K
-    observations: camera (K,) counts poses, landmark (K,) counts rows, bearings (K, 2), depths
-    (K,), NaN where unknown or not believed.
-    """
-
-    window: Sequence[Keyframe]
-    held: Sequence[Keyframe]
-    poses: Array
-    covariance: Array
-    rows: Rows
-    positions: Array
-    camera: Rows
-    landmark: Rows
-    bearings: Array
-    depths: Array
-
-
-@dataclass(frozen=True)
 class Adjusted:
-    """The result: poses (n, 4, 4) and covariances (n, 6, 6) of window.window, and landmarks."""
+    """The result: free poses (n, 4, 4), their covariances (n, 6, 6), and the landmarks.
 
-    window: Window
+    positions (M, 3); spread (M, 3): one standard deviation of each, along the line of least
+    certainty.
+    """
+
     poses: Array
     covariances: Array
     positions: Array
@@ -93,32 +55,6 @@ def is_available() -> bool:
     return gtsam is not None
 
 
-def select(local_map: LocalMap, size: int, metric: bool, noise: Noise) -> Window | None:
-    """The newest keyframe, those that see most of what it sees, and their landmarks.
-
-    Other keyframes that see these landmarks are held, so that the window stays in its place.
-    Where there are none, its oldest keyframe is, and, for want of a scale, the next one too.
-    """
-    newest = local_map.keyframes[-1]
-    window = [newest, *local_map.covisible(newest)[: size - 1]]
-    twice = local_map.observers() >= 2
-    rows = np.nonzero((local_map.observers(window) > 0) & twice)[0]
-    shared = local_map.shared(rows)
-    held = [
-        keyframe
-        for keyframe, count in zip(local_map.keyframes, shared, strict=True)
-        if count and keyframe not in window
-    ]
-    missing = (1 if metric else 2) - len(held)
-    if missing > 0:
-        oldest = sorted(window, key=lambda keyframe: keyframe.view.stamp_ns)[:missing]
-        held += oldest
-        window = [keyframe for keyframe in window if keyframe not in oldest]
-    if not window:
-        return None
-    return _copied(local_map, window, held, rows, noise)
-
-
 def adjust(window: Window, noise: Noise) -> Adjusted | None:
     """Levenberg and Marquardt on all poses and landmarks of the window, with Huber weights.
 
@@ -133,12 +69,12 @@ def adjust(window: Window, noise: Noise) -> Adjusted | None:
 
 def _solved(window: Window, noise: Noise) -> Adjusted:
     unit = float(np.median(np.linalg.norm(window.positions - window.poses[0, :3, 3], axis=1)))
-    graph, values = _graph(_scaled(window, 1 / unit), noise.scaled(1 / unit))
+    graph, values = _graph(window.scaled(1 / unit), noise.scaled(1 / unit))
     parameters = gtsam.LevenbergMarquardtParams()
     parameters.setMaxIterations(_ITERATIONS)
     parameters.setRelativeErrorTol(1e-4)
     optimum = gtsam.LevenbergMarquardtOptimizer(graph, values, parameters).optimize()
-    n = len(window.window)
+    n = window.free
     poses = np.stack([optimum.atPose3(_pose_key(i)).matrix() for i in range(n)])
     poses[:, :3, 3] *= unit
     positions = gtsam.utilities.extractPoint3(optimum) * unit
@@ -149,88 +85,10 @@ def _solved(window: Window, noise: Noise) -> Adjusted:
         for i in range(n)
     ]
     return Adjusted(
-        window,
         poses,
         _covariances(window, poses, np.stack(conditional)),
         positions,
         _spread(window, poses, positions, noise),
-    )
-
-
-def write_back(adjusted: Adjusted, local_map: LocalMap, max_error: float) -> None:
-    """Moves the keyframes and landmarks of the map; drops observations that do not fit."""
-    window = adjusted.window
-    for keyframe, pose, covariance in zip(
-        window.window, adjusted.poses, adjusted.covariances, strict=True
-    ):
-        keyframe.world_from_cam, keyframe.covariance = pose, covariance
-    local_map.positions[window.rows] = adjusted.positions
-    local_map.spread[window.rows] = adjusted.spread
-    for keyframe in [*window.window, *window.held]:
-        seen = np.nonzero(keyframe.landmarks >= 0)[0]
-        points = transform(keyframe.cam_from_world, local_map.positions[keyframe.landmarks[seen]])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            error = np.linalg.norm(
-                points[:, :2] / points[:, 2:] - keyframe.view.bearings[seen], axis=1
-            )
-        keyframe.landmarks[seen[~((error <= max_error) & (points[:, 2] > 0))]] = -1
-
-
-def _copied(
-    local_map: LocalMap,
-    window: list[Keyframe],
-    held: list[Keyframe],
-    rows: Rows,
-    noise: Noise,
-) -> Window:
-    index = np.full(len(local_map) + 1, -1)
-    index[rows] = np.arange(len(rows))
-    columns: list[tuple[Any, ...]] = []
-    for number, keyframe in enumerate([*window, *held]):
-        landmark = index[keyframe.landmarks]  # -1 finds the entry behind the last
-        keypoint = np.nonzero(landmark >= 0)[0]
-        view = keyframe.view
-        x, y, z = transform(
-            keyframe.cam_from_world, local_map.positions[rows[landmark[keypoint]]]
-        ).T
-        error = np.hypot(*(np.stack([x, y]) / z - view.bearings[keypoint].T))
-        fits = (z > 0) & (error < _GATE * noise.keypoint)
-        keypoint, z = keypoint[fits], z[fits]
-        landmark = landmark[keypoint]
-        depths = view.depths[keypoint]
-        off = np.abs(1 / depths - 1 / z) > _DEPTH_GATE * noise.inverse_depth
-        columns.append(
-            (
-                np.full(len(keypoint), number),
-                landmark,
-                view.bearings[keypoint],
-                np.where(off, np.nan, depths),
-            )
-        )
-    camera, landmark, bearings, depths = map(np.concatenate, zip(*columns, strict=True))
-    used = np.bincount(landmark, minlength=len(rows)) >= 2
-    new_index = np.cumsum(used) - 1
-    kept = used[landmark]
-    return Window(
-        window,
-        held,
-        np.stack([keyframe.world_from_cam for keyframe in [*window, *held]]),
-        np.stack([keyframe.covariance for keyframe in held]),
-        rows[used],
-        local_map.positions[rows[used]],
-        camera[kept],
-        new_index[landmark[kept]],
-        bearings[kept],
-        depths[kept],
-    )
-
-
-def _scaled(window: Window, factor: float) -> Window:
-    """The same with lengths multiplied by a factor."""
-    poses = window.poses.copy()
-    poses[:, :3, 3] *= factor
-    return replace(
-        window, poses=poses, positions=window.positions * factor, depths=window.depths * factor
     )
 
 
@@ -240,7 +98,7 @@ def _graph(window: Window, noise: Noise) -> tuple[Any, Any]:
     held = gtsam.noiseModel.Isotropic.Sigma(6, _HELD)
     for i, pose in enumerate(window.poses):
         values.insert(_pose_key(i), gtsam.Pose3(pose))
-        if i >= len(window.window):
+        if i >= window.free:
             graph.addPriorPose3(_pose_key(i), gtsam.Pose3(pose), held)
     anywhere = gtsam.noiseModel.Isotropic.Sigma(3, _VAGUE)
     for i, position in enumerate(window.positions):

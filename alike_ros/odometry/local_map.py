@@ -105,6 +105,15 @@ class LocalMap:
         mean = self.descriptors[rows] * count + keyframe.view.descriptors[keypoints]
         self.descriptors[rows] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
 
+    def forget_misfits(self, keyframe: Keyframe, max_error: float) -> None:
+        """Drops what a keyframe sees further than this, at z = 1, from where it should."""
+        seen = np.nonzero(keyframe.landmarks >= 0)[0]
+        points = transform(keyframe.cam_from_world, self.positions[keyframe.landmarks[seen]])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            offset = points[:, :2] / points[:, 2:] - keyframe.view.bearings[seen]
+        fits = (points[:, 2] > 0) & (np.linalg.norm(offset, axis=1) <= max_error)
+        keyframe.landmarks[seen[~fits]] = -1
+
     def count_sightings(self, visible: Rows, found: Rows) -> None:
         """Keeps the statistics by which weak landmarks are told."""
         self.visible[visible] += 1

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alike_ros.config import Config
 from alike_ros.geometry import inverse, parallax_deg, transform, triangulate
 from alike_ros.matching import match_pairs, pairs_near
-from alike_ros.odometry import bundle_adjustment
-from alike_ros.odometry.bundle_adjustment import Adjusted, Noise
-from alike_ros.odometry.local_map import Keyframe, LocalMap
+from alike_ros.odometry.adjuster import Adjuster
+from alike_ros.odometry.bundle_adjustment import Adjusted, is_available
+from alike_ros.odometry.local_map import Keyframe, LocalMap, Rows
+from alike_ros.odometry.localisation import Matcher
 from alike_ros.odometry.pose import consistent
+from alike_ros.odometry.sensor import Sensor
+from alike_ros.odometry.window import select
 
 #: Keyframes with which a new one triangulates landmarks.
 _NEIGHBOURS = 3
@@ -25,43 +28,52 @@ _MIN_FOUND = 0.25
 #: Keyframes whose landmarks others see to this share are redundant.
 _REDUNDANT = 0.9
 
-Match = Callable[..., NDArray[np.int64]]
+
+@dataclass(frozen=True)
+class _Adjustment:
+    """What is being adjusted: the keyframes of a window, the newest first, and the result to come.
+
+    landmarks: how many the map had when it began.
+    """
+
+    keyframes: Sequence[Keyframe]
+    rows: Rows
+    landmarks: int
+    result: Future[Adjusted | None]
 
 
 class Mapper:
-    """Grows and mends a map, keyframe by keyframe."""
+    """Grows and mends a map, keyframe by keyframe.
+
+    Nothing waits for an adjustment in the background: rows of landmarks are added, but none goes
+    before its result has been written back; what is new by then moves along.
+    """
 
     def __init__(
         self,
         local_map: LocalMap,
-        config: Config,
-        noise: Noise,
-        max_error: float,
-        match: Match,
-        background: bool,
+        sensor: Sensor,
+        match: Matcher,
+        adjuster: Adjuster,
     ) -> None:
-        """max_error: largest reprojection error, at z = 1; background: adjusts in a thread."""
+        self.sensor = sensor
         self._map = local_map
-        self._config = config
-        self._noise = noise
-        self._max_error = max_error
         self._match = match
-        self._thread = ThreadPoolExecutor(1) if background else None
-        self._pending: Future[Adjusted | None] | None = None
+        self._adjuster = adjuster
+        self._adjustment: _Adjustment | None = None
+        self._is_outdated = False  # a keyframe has come since the adjustment began
 
     def collect(self) -> None:
-        """Applies what the thread has finished."""
-        if self._pending is not None and self._pending.done():
-            self._finish()
+        """Brings the map up to date with what has been adjusted. Rows of landmarks change."""
+        if self._adjustment is None or not self._adjustment.result.done():
+            return
+        self._finish(self._adjustment)
+        if self._is_outdated:
+            self._adjust()
 
     def insert(self, keyframe: Keyframe, adjust: bool = True) -> None:
-        """Adds a keyframe, whose known landmarks are set, with the landmarks that are new.
-
-        Waits for an adjustment that is going on: it relies on the rows of the landmarks. When it
-        drops some of them, those of the new keyframe are renumbered with the others.
-        """
+        """Adds a keyframe, whose known landmarks are set, with the landmarks that are new."""
         self._map.keyframes.append(keyframe)
-        self._finish()
         if len(self._map.keyframes) > 1:
             self._recognise(keyframe)
         self._add_measured(keyframe)
@@ -86,9 +98,9 @@ class Mapper:
         i, j = match_pairs(
             self._map.descriptors[rows],
             keyframe.view.descriptors[free],
-            self._config.matching.min_similarity,
+            self.sensor.config.matching.min_similarity,
             pairs_near(
-                points[:, :2] / points[:, 2:], keyframe.view.bearings[free], self._max_error
+                points[:, :2] / points[:, 2:], keyframe.view.bearings[free], self.sensor.max_error
             ),
         ).T
         self._map.observe(keyframe, rows[i], free[j])
@@ -106,9 +118,12 @@ class Mapper:
     def _triangulate(self, first: Keyframe, second: Keyframe) -> None:
         """Landmarks of keypoints that have none in either of two keyframes."""
         free0, free1 = (np.nonzero(keyframe.landmarks < 0)[0] for keyframe in (first, second))
-        matches = self._match(first.view.descriptors[free0], second.view.descriptors[free1])
+        floor = self.sensor.config.matching.min_similarity
+        matches = self._match(first.view.descriptors[free0], second.view.descriptors[free1], floor)
         matches = np.stack([free0[matches[:, 0]], free1[matches[:, 1]]], axis=1)
-        self._add_triangulated(first, second, matches, self._config.keyframe.min_parallax_deg)
+        self._add_triangulated(
+            first, second, matches, self.sensor.config.keyframe.min_parallax_deg
+        )
 
     def _add_triangulated(
         self,
@@ -122,39 +137,62 @@ class Mapper:
         second_from_first = second.cam_from_world @ first.world_from_cam
         bearings0, bearings1 = first.view.bearings[i], second.view.bearings[j]
         points = triangulate(bearings0, bearings1, second_from_first)
-        good = consistent(points, bearings0, bearings1, second_from_first, self._max_error)
+        good = consistent(points, bearings0, bearings1, second_from_first, self.sensor.max_error)
         with np.errstate(invalid="ignore", divide="ignore"):
             centre = inverse(second_from_first)[:3, 3]
             parallax = parallax_deg(points, np.zeros(3), centre)
             good &= parallax >= min_parallax_deg
-            sigma = points * (2**0.5 * self._noise.keypoint / np.radians(parallax))[:, None]
+            sigma = points * (2**0.5 * self.sensor.noise.keypoint / np.radians(parallax))[:, None]
         positions = transform(first.world_from_cam, points[good])
         spread = sigma[good] @ first.world_from_cam[:3, :3].T
         rows = self._map.add(first, i[good], positions, spread)
         self._map.observe(second, rows, j[good])
 
     def _adjust(self) -> None:
-        """Begins to adjust what the newest keyframe sees, and waits for it unless in a thread."""
-        self._pending = Future()
-        metric = self._config.mode != "mono"
-        bundle, noise = self._config.bundle, self._noise
-        window = None
-        if bundle.enabled and bundle_adjustment.is_available():
-            window = bundle_adjustment.select(self._map, bundle.window, metric, noise)
-        if window is None:
-            self._pending.set_result(None)
-        elif self._thread is not None:
-            self._pending = self._thread.submit(bundle_adjustment.adjust, window, noise)
+        """Begins to adjust what the newest keyframe sees, now or after what is going on."""
+        self._is_outdated = self._adjustment is not None
+        if self._is_outdated:
             return
-        else:
-            self._pending.set_result(bundle_adjustment.adjust(window, noise))
-        self._finish()
+        bundle = self.sensor.config.bundle
+        metric = self.sensor.is_metric
+        selected = None
+        if bundle.enabled and is_available():
+            selected = select(self._map, bundle.window, metric, self.sensor.noise)
+        if selected is None:
+            self._cull()
+            return
+        keyframes, window = selected
+        result = self._adjuster(window, self.sensor.noise)
+        self._adjustment = _Adjustment(keyframes, window.rows, len(self._map), result)
+        if result.done():
+            self._finish(self._adjustment)
 
-    def _finish(self) -> None:
-        """Waits for an adjustment, if there is one, and brings the map up to date."""
-        if self._pending is None:
-            return
-        adjusted, self._pending = self._pending.result(), None
+    def _finish(self, adjustment: _Adjustment) -> None:
+        self._adjustment = None
+        adjusted = adjustment.result.result()
         if adjusted is not None:
-            bundle_adjustment.write_back(adjusted, self._map, self._max_error)
-        self._map.cull(self._config.keyframe.kept, _MIN_FOUND, _REDUNDANT)
+            self._write_back(adjustment, adjusted)
+        self._cull()
+
+    def _write_back(self, adjustment: _Adjustment, adjusted: Adjusted) -> None:
+        """Moves keyframes and landmarks; drops observations that do not fit."""
+        keyframes, local_map = adjustment.keyframes, self._map
+        newest = keyframes[0]
+        moved = adjusted.poses[0] @ newest.cam_from_world
+        began = local_map.keyframes.index(newest)
+        for later in local_map.keyframes[began + 1 :]:
+            later.world_from_cam = moved @ later.world_from_cam
+        local_map.positions[adjustment.landmarks :] = transform(
+            moved, local_map.positions[adjustment.landmarks :]
+        )
+        for keyframe, pose, covariance in zip(
+            keyframes, adjusted.poses, adjusted.covariances, strict=False
+        ):
+            keyframe.world_from_cam, keyframe.covariance = pose, covariance
+        local_map.positions[adjustment.rows] = adjusted.positions
+        local_map.spread[adjustment.rows] = adjusted.spread
+        for keyframe in keyframes:
+            local_map.forget_misfits(keyframe, self.sensor.max_error)
+
+    def _cull(self) -> None:
+        self._map.cull(self.sensor.config.keyframe.kept, _MIN_FOUND, _REDUNDANT)

@@ -205,8 +205,8 @@ def blur(rng: np.random.Generator, image: Array, radius: float) -> Array:
 
 def noise(rng: np.random.Generator, shape: tuple[int, ...], config: PhotometryConfig) -> Array:
     """Noise (H, W, 3): of each pixel alone, or grains of several pixels."""
-    values = rng.standard_normal(shape, np.float32)
+    values: Array = rng.standard_normal(shape, np.float32)
     if rng.random() < config.grain_share:
         values = cv2.GaussianBlur(values, (0, 0), rng.uniform(0.4, 1.2))
-        values /= values.std()
+        values = values / values.std()
     return np.asarray(values * np.float32(rng.uniform(0, config.noise)))

@@ -1,0 +1,93 @@
+"""Where the camera will be next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from alike_ros.geometry import Array, adjoint, from_Rt, inverse, rotation_exp, rotation_log
+
+#: Of a camera in the hand, rad/s^2: what a prediction is off by.
+_ANGULAR_ACCELERATION = 2.0
+
+
+class Gyroscope(Protocol):
+    """Start and end, nanoseconds -> how the camera turned meanwhile."""
+
+    def __call__(self, start_ns: int, end_ns: int, /) -> Array | None:
+        """Rotation (3, 3), start_from_end, in the camera's axes; None where it is unknown."""
+        ...
+
+
+def no_gyroscope(start_ns: int, end_ns: int) -> Array | None:
+    """Nothing was measured."""
+    return None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A pose of the past; covariance (6, 6) as in Estimate."""
+
+    stamp_ns: int
+    world_from_cam: Array
+    covariance: Array
+
+
+class Motion:
+    """Constant velocity, from the last two poses that were tracked. It holds for bridge_s.
+
+    A gyroscope knows the rotation better.
+    """
+
+    def __init__(self, bridge_s: float, gyroscope: Gyroscope = no_gyroscope) -> None:
+        self.bridge_s = bridge_s
+        self._gyroscope = gyroscope
+        self._before: Moment | None = None
+        self._last: Moment | None = None
+
+    @property
+    def last(self) -> Moment:
+        """The last tracked pose; there is one once the map has landmarks."""
+        assert self._last is not None
+        return self._last
+
+    def remember(self, moment: Moment) -> None:
+        """A tracked pose; a velocity across a long gap says nothing."""
+        is_near = self._last is not None and self.bridges(moment.stamp_ns)
+        self._before = self._last if is_near else None
+        self._last = moment
+
+    def bridges(self, stamp_ns: int) -> bool:
+        """Whether a prediction still counts."""
+        return self._gap_s(stamp_ns) <= self.bridge_s
+
+    def predicted(self, stamp_ns: int) -> Array:
+        """The pose at a time, world_from_cam: at constant velocity, but not for long."""
+        last, before = self.last, self._before
+        turn = self._gyroscope(last.stamp_ns, stamp_ns)
+        if before is None:
+            return last.world_from_cam @ from_Rt(np.eye(3) if turn is None else turn, np.zeros(3))
+        ahead_s = min(self._gap_s(stamp_ns), self.bridge_s)
+        share = ahead_s * 1e9 / (last.stamp_ns - before.stamp_ns)
+        step = inverse(before.world_from_cam) @ last.world_from_cam
+        if turn is None:
+            turn = rotation_exp(share * rotation_log(step[:3, :3]))
+        return last.world_from_cam @ from_Rt(turn, share * step[:3, 3])
+
+    def covariance(self, stamp_ns: int, distance: float) -> Array:
+        """Of the predicted pose (6, 6): the velocity changes like that of a hand-held camera.
+
+        Shifts are taken to look as large as turns on things at a distance, which needs no unit of
+        length.
+        """
+        last = self.last
+        to_cam = adjoint(inverse(self.predicted(stamp_ns)) @ last.world_from_cam)
+        turn = _ANGULAR_ACCELERATION / 2 * self._gap_s(stamp_ns) ** 2
+        drift = np.diag([(turn * distance) ** 2] * 3 + [turn**2] * 3)
+        return np.asarray(to_cam @ last.covariance @ to_cam.T + drift)
+
+    def _gap_s(self, stamp_ns: int) -> float:
+        """Seconds since the last tracked frame."""
+        return (stamp_ns - self.last.stamp_ns) * 1e-9

@@ -1,0 +1,122 @@
+"""What bundle adjustment works on: a copy of a part of the map, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from alike_ros.geometry import Array, transform
+from alike_ros.odometry.local_map import Keyframe, LocalMap, Rows
+from alike_ros.odometry.view import Noise
+
+#: Depths further than this many standard deviations from the landmark are left out.
+_DEPTH_GATE = 4.0
+#: Bearings further than this many standard deviations are left out, too.
+_GATE = 10.0
+
+
+@dataclass(frozen=True)
+class Window:
+    """Poses and landmarks, and what was measured of them.
+
+    The first `free` of the poses (n, 4, 4), world_from_cam, move, the rest are held: covariance
+    (n - free, 6, 6) is theirs. rows (M,) in the map and positions (M, 3) of the landmarks; of K
+    observations: camera (K,) counts poses, landmark (K,) counts rows, bearings (K, 2), depths
+    (K,), NaN where unknown or not believed.
+    """
+
+    free: int
+    poses: Array
+    covariance: Array
+    rows: Rows
+    positions: Array
+    camera: Rows
+    landmark: Rows
+    bearings: Array
+    depths: Array
+
+    def scaled(self, factor: float) -> Window:
+        """The same with lengths multiplied by a factor; the covariance is left as it is."""
+        poses = self.poses.copy()
+        poses[:, :3, 3] *= factor
+        return replace(
+            self, poses=poses, positions=self.positions * factor, depths=self.depths * factor
+        )
+
+
+def select(
+    local_map: LocalMap, size: int, metric: bool, noise: Noise
+) -> tuple[list[Keyframe], Window] | None:
+    """The newest keyframe, those that see most of what it sees, and their landmarks.
+
+    Other keyframes that see these landmarks are held, so that the window stays in its place.
+    Where there are none, its oldest keyframe is, and, for want of a scale, the next one too.
+    Returns the keyframes in the order of the window's poses as well, the newest first; None where
+    nothing is left to move.
+    """
+    newest = local_map.keyframes[-1]
+    free = [newest, *local_map.covisible(newest)[: size - 1]]
+    rows = np.nonzero((local_map.observers(free) > 0) & (local_map.observers() >= 2))[0]
+    shared = local_map.shared(rows)
+    held = [
+        keyframe
+        for keyframe, count in zip(local_map.keyframes, shared, strict=True)
+        if count and keyframe not in free
+    ]
+    missing = (1 if metric else 2) - len(held)
+    if missing > 0:
+        oldest = sorted(free, key=lambda keyframe: keyframe.view.stamp_ns)[:missing]
+        held += oldest
+        free = [keyframe for keyframe in free if keyframe not in oldest]
+    if not free:
+        return None
+    return [*free, *held], _copied(local_map, free, held, rows, noise)
+
+
+def _copied(
+    local_map: LocalMap,
+    free: Sequence[Keyframe],
+    held: Sequence[Keyframe],
+    rows: Rows,
+    noise: Noise,
+) -> Window:
+    """Observations that fit, of landmarks that are seen twice."""
+    index = np.full(len(local_map) + 1, -1)
+    index[rows] = np.arange(len(rows))
+    columns = []
+    for number, keyframe in enumerate([*free, *held]):
+        landmark = index[keyframe.landmarks]  # -1 finds the entry behind the last
+        keypoint = np.nonzero(landmark >= 0)[0]
+        view = keyframe.view
+        x, y, z = transform(
+            keyframe.cam_from_world, local_map.positions[rows[landmark[keypoint]]]
+        ).T
+        error = np.hypot(*(np.stack([x, y]) / z - view.bearings[keypoint].T))
+        fits = (z > 0) & (error < _GATE * noise.keypoint)
+        keypoint, z = keypoint[fits], z[fits]
+        depths = view.depths[keypoint]
+        off = np.abs(1 / depths - 1 / z) > _DEPTH_GATE * noise.inverse_depth
+        columns.append(
+            (
+                np.full(len(keypoint), number),
+                landmark[keypoint],
+                view.bearings[keypoint],
+                np.where(off, np.nan, depths),
+            )
+        )
+    camera, landmark, bearings, depths = map(np.concatenate, zip(*columns, strict=True))
+    used = np.bincount(landmark, minlength=len(rows)) >= 2
+    kept = used[landmark]
+    return Window(
+        len(free),
+        np.stack([keyframe.world_from_cam for keyframe in [*free, *held]]),
+        np.stack([keyframe.covariance for keyframe in held]),
+        rows[used],
+        local_map.positions[rows[used]],
+        camera[kept],
+        (np.cumsum(used) - 1)[landmark[kept]],
+        bearings[kept],
+        depths[kept],
+    )
