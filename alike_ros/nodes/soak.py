@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
@@ -56,10 +57,25 @@ class Vitals:
     def of(cls, pid: int) -> Vitals:
         """Of a process that runs."""
         proc = Path("/proc") / str(pid)
-        lines = (line.split(":") for line in (proc / "status").read_text().splitlines())
-        status = {name: value.split() for name, value in lines}
+        status = _status(pid)
         files = len(list((proc / "fd").iterdir()))
         return cls(int(status["RssAnon"][0]), int(status["Threads"][0]), files)
+
+    @classmethod
+    def of_family(cls, pid: int) -> Vitals:
+        """With its children."""
+        total = cls.of(pid)
+        for child in children(pid):
+            with suppress(OSError):  # it has just ended
+                total = total + cls.of(child)
+        return total
+
+    def __add__(self, other: Vitals) -> Vitals:
+        return Vitals(
+            self.memory_kib + other.memory_kib,
+            self.threads + other.threads,
+            self.files + other.files,
+        )
 
     @classmethod
     def held(cls, samples: list[Vitals]) -> Vitals:
@@ -75,6 +91,21 @@ class Endurance(Verdict):
     first: Vitals
     last: Vitals
     counts: dict[str, int]
+
+
+def children(pid: int) -> list[int]:
+    """Of a process."""
+    found = []
+    for other in (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()):
+        with suppress(OSError):
+            if _status(other)["PPid"] == [str(pid)]:
+                found.append(other)
+    return found
+
+
+def _status(pid: int) -> dict[str, list[str]]:
+    lines = (Path("/proc") / str(pid) / "status").read_text().splitlines()
+    return {name: value.split() for name, value in (line.split(":", 1) for line in lines)}
 
 
 def soak(
@@ -103,7 +134,7 @@ def soak(
                 stamp_ns = _publish(player, frame)
                 if time.monotonic() - start >= bar.n + 1:
                     nodes.check()
-                    vitals.append(Vitals.of(nodes.pids[0]))
+                    vitals.append(Vitals.of_family(nodes.pids[0]))
                     bar.update()
                 if time.monotonic() - start >= seconds:
                     break
@@ -132,7 +163,7 @@ def live(
             calibrate(player, time.time_ns())
             for frame in frames:
                 wait_for_answer(player, nodes, _publish(player, frame), _TIMEOUT_S)
-            vitals.append(Vitals.of(nodes.pids[0]))
+            vitals.append(Vitals.of_family(nodes.pids[0]))
         return _endurance(nodes, player, vitals[_WARM_CYCLES:], limits, {})
 
 

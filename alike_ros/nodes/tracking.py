@@ -77,6 +77,7 @@ class Tracking:
         self._imu = ImuInput(node)
         self._frames: Frames | None = None
         self._camera: Camera | StereoCamera | None = None
+        self._odometry: VisualOdometry | None = None
         self._last: _Pose | None = None  # None after frames without a pose
         self._guess: Array | None = None  # guess_from_base, when it was known last
         self._requests: deque[Callable[[], None]] = deque()
@@ -95,7 +96,7 @@ class Tracking:
         """Forgets the map."""
         if self._frames is not None:
             self._frames.close()
-        self._frames = self._camera = None
+        self._frames = self._camera = self._odometry = None
 
     def subscribe_imu(self) -> None:
         """Between activation and deactivation."""
@@ -148,12 +149,13 @@ class Tracking:
         )
 
     def _odometry_for(self, camera_frame: str, camera: Camera | StereoCamera) -> VisualOdometry:
-        """A new one for a new camera or after a restart."""
+        """A new one for a new camera; what was asked for is done before."""
         assert self._frames is not None
         while self._requests:
             self._requests.popleft()()
-        if self._camera is not camera:
-            self._forget_map()
+        if self._odometry is None or self._camera is not camera:
+            if self._odometry is not None:
+                self._forget_map()
             self._odometry = VisualOdometry(
                 camera,
                 self._node.config,
@@ -165,19 +167,22 @@ class Tracking:
         return self._odometry
 
     def _forget_map(self) -> None:
-        self._camera, self._last = None, None
-        self._map_index = 0
-        self._scale.new_map()
+        self._reset()
         self._anchor.new_map()
 
     def _start_over(self) -> None:
         config = self._node.config
-        self._camera = None
-        self._last = None
-        self._map_index = 0
         self._scale = Scale()
+        self._reset()
         self._anchor = Anchor(pose_from_text(config.initial_pose))
         self._poses: deque[PoseStamped] = deque(maxlen=config.path_length)
+
+    def _reset(self) -> None:
+        if self._odometry is not None:
+            self._odometry.reset()
+        self._last = None
+        self._map_index = 0
+        self._scale.new_map()
 
     def _move(self, odom_from_base: Array, covariance: Array) -> None:
         self._anchor.set_pose(odom_from_base, covariance)
@@ -213,7 +218,7 @@ class Tracking:
         self._poses.append(stamped_pose(header, odom_from_base))
         if self._path.get_subscription_count():
             self._path.publish(Path(header=header, poses=list(self._poses)))
-        if self._landmarks.get_subscription_count():
+        if self._landmarks.get_subscription_count() and self._odometry is not None:
             odom_from_world = self._anchor.odom_from_map @ base_from_cam
             in_metres = self._scale.metres_per_unit * self._odometry.landmarks
             landmarks = transform(odom_from_world, in_metres)

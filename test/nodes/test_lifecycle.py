@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from rclpy.parameter import Parameter
 from robot import Robot, header
 from ros_helpers import rendered
 from sensor_msgs.msg import PointCloud2
+from std_srvs.srv import Empty
 
 from alike_ros.backends import load_extractor
 from alike_ros.config import Config
@@ -28,6 +30,7 @@ from alike_ros.nodes.conversions import (
     stamp_to_ns,
 )
 from alike_ros.nodes.features_node import FeaturesNode
+from alike_ros.nodes.soak import children
 from alike_ros.nodes.topics import INPUT, OUTPUT
 from alike_ros.nodes.tracking_node import TrackingNode
 from alike_ros.nodes.vo_node import VoNode
@@ -59,6 +62,25 @@ def test_states_and_threads(ros: Any, config: Config, make: Any) -> None:
     assert node.trigger_shutdown() == SUCCESS
     assert workers() == before
     node.close()
+
+
+def test_cleanup_ends_the_process_of_bundle_adjustment(robot: Robot) -> None:
+    """Which a reset does not start again."""
+    pytest.importorskip("gtsam", reason="no gtsam here: there is no bundle adjustment")
+
+    before = set(children(os.getpid()))
+    robot.calibrate()
+    frames = list(rendered("rgbd", 60))[::10]
+    for frame in frames[:3]:
+        robot.track(frame)
+    (started,) = set(children(os.getpid())) - before
+    robot.call(Empty, "reset_odom")
+    for frame in frames[3:]:
+        robot.track(frame)
+    assert set(children(os.getpid())) - before == {started}
+    assert robot.node.trigger_deactivate() == SUCCESS
+    assert robot.node.trigger_cleanup() == SUCCESS
+    assert set(children(os.getpid())) == before
 
 
 def test_failed_configuration_may_be_repeated(ros: Any, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ pytest.importorskip("rclpy", reason="no ROS 2 here (rclpy)")
 
 from alike_ros.cli import main
 from alike_ros.nodes import soak
-from alike_ros.nodes.soak import Vitals
+from alike_ros.nodes.soak import Vitals, children
 
 pytestmark = pytest.mark.ros
 SOURCE = "render:room?frames=6"
@@ -71,6 +73,16 @@ def test_vitals_of_a_process() -> None:
     assert after.files == before.files + 1
     assert after.memory_kib - before.memory_kib > 0.9 * len(kept) / 1024
     assert Vitals.held([before, after]) == before
+
+
+def test_vitals_of_a_family() -> None:
+    own = Vitals.of(os.getpid())
+    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as child:
+        assert child.pid in children(os.getpid())
+        assert Vitals.of_family(os.getpid()).threads >= own.threads + 1
+        assert child.stdin is not None
+        child.stdin.close()
+    assert child.pid not in children(os.getpid())
 
 
 def test_images_that_nobody_knows_of() -> None:
