@@ -121,7 +121,7 @@ class BundleConfig(Checked):
     enabled: bool = setting(True, "adjust the newest keyframes and their landmarks (gtsam)")
     window: int = setting(8, "keyframes that are adjusted together", 2, 50)
     background: bool = setting(
-        True, "nodes adjust in a thread of its own; false: frames wait for it, as in replays"
+        True, "nodes adjust in a process of its own; false: frames wait for it, as in replays"
     )
 
 
