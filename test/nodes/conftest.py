@@ -53,7 +53,9 @@ def make_robot(ros: Any, config: Config) -> Iterator[Any]:
 
     def make(**parameters: object) -> Robot:
         mode = parameters.setdefault("mode", "rgbd")
-        ros(**{"model": config.model or "''", "frame_id": "''", "num_threads": 1} | parameters)
+        given = {"model": config.model or "''", "frame_id": "''", "num_threads": 1}
+        given["bundle__background"] = config.bundle.background
+        ros(**given | parameters)
         node = VoNode()
         assert node.start()
         robots.append(Robot(node, mode, rendered(mode, 1).camera))

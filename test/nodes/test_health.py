@@ -182,9 +182,14 @@ def test_rate_and_jitter_are_set_while_running(
     set_ = [Parameter("max_update_rate", value=10.0)]
     set_ += [Parameter("image_jitter_threshold_ms", value=50.0)]
     assert all(result.successful for result in robot.node.set_parameters(set_))
+
+    def seen() -> int:
+        return len(robot.received["odom"]) + robot.node.dropped.get("throttled", 0)
+
     for frame in frames[1:5]:
+        before = seen()
         robot.show(frame)
-        robot.spin(lambda: False, 0.15)
+        assert robot.spin(lambda n=before: seen() > n)
     assert len(robot.received["odom"]) == 3
     assert not texts
     robot.track(frames[8])

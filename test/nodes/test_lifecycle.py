@@ -64,9 +64,10 @@ def test_states_and_threads(ros: Any, config: Config, make: Any) -> None:
     node.close()
 
 
-def test_cleanup_ends_the_process_of_bundle_adjustment(robot: Robot) -> None:
+def test_cleanup_ends_the_process_of_bundle_adjustment(make_robot: Any) -> None:
     """Which a reset does not start again."""
     pytest.importorskip("gtsam", reason="no gtsam here: there is no bundle adjustment")
+    robot = make_robot(bundle__background=True)
 
     before = set(children(os.getpid()))
     robot.calibrate()
