@@ -18,10 +18,10 @@ from std_msgs.msg import Header
 
 from alike_ros.config import NodeConfig
 from alike_ros.errors import AlikeError, DataError
+from alike_ros.memory import GivingBack
 from alike_ros.nodes.calibration import Calibration, Rig
 from alike_ros.nodes.conversions import stamp_to_ns
 from alike_ros.nodes.health import Expected, Health
-from alike_ros.nodes.memory import give_back_images
 from alike_ros.nodes.pace import Pace
 from alike_ros.nodes.parameters import Parameters
 from alike_ros.nodes.silence import publishers_of
@@ -256,10 +256,9 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
 
 def run(make_node: Callable[[], PipelineNode], args: list[str] | None = None) -> int:
     """The node's process until SIGINT or SIGTERM; returns the exit code."""
-    give_back_images()
     rclpy.init(args=args)
     node: PipelineNode | None = None
-    executor = SingleThreadedExecutor()
+    executor, give_back = SingleThreadedExecutor(), GivingBack()
     try:
         node = make_node()
         if node.config.autostart and not node.start():
@@ -268,6 +267,7 @@ def run(make_node: Callable[[], PipelineNode], args: list[str] | None = None) ->
         while rclpy.ok():
             # a signal between two waits is missed by a wait without end, as in executor.spin()
             executor.spin_once(timeout_sec=0.5)
+            give_back()
     except AlikeError as error:
         get_logger(node.get_name() if node else "alike_ros").fatal(str(error))
         return 1

@@ -119,24 +119,29 @@ def soak(
 ) -> Endurance:
     """Plays the first frames of a sequence into `vo_node`, to and fro, in real time.
 
-    They are played once before the time begins. Raises AlikeError when the node ends.
+    Before the time begins, they are played in a burst, which fills the queues, and then for a
+    tenth of the time. Raises AlikeError when the node ends.
     """
     there = list(islice(sequence, num_frames))
     frames = [*there, *there[-2:0:-1]]  # the motion goes on where it turns round
     with running_nodes(*_settings(sequence, config)) as (nodes, player):
         vitals = []
         calibrate(player, time.time_ns())
-        for frame in paced(frames, rate_hz):
-            _publish(player, frame)
-        with tqdm(total=round(seconds), unit="s", disable=not progress) as bar:
+        for frame in frames:
+            stamp_ns = _publish(player, frame)
+        wait_for_answer(player, nodes, stamp_ns, _TIMEOUT_S)
+        warm = _SHARE * seconds
+        with tqdm(total=round(warm + seconds), unit="s", disable=not progress) as bar:
             start = time.monotonic()
             for frame in paced(cycle(frames), rate_hz):
                 stamp_ns = _publish(player, frame)
-                if time.monotonic() - start >= bar.n + 1:
+                now = time.monotonic() - start
+                if now >= bar.n + 1:
                     nodes.check()
-                    vitals.append(Vitals.of_family(nodes.pids[0]))
                     bar.update()
-                if time.monotonic() - start >= seconds:
+                    if now >= warm:
+                        vitals.append(Vitals.of_family(nodes.pids[0]))
+                if now >= warm + seconds:
                     break
         wait_for_answer(player, nodes, stamp_ns, _TIMEOUT_S)
         player.wait(lambda: not _unaccounted(_counts(player)), 5.0)  # reports come every second

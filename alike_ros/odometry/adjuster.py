@@ -14,6 +14,7 @@ import weakref
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
+from alike_ros.memory import give_back
 from alike_ros.odometry.bundle_adjustment import Adjusted, adjust
 from alike_ros.odometry.view import Noise
 from alike_ros.odometry.window import Window
@@ -99,3 +100,4 @@ def serve() -> None:
             return
         pickle.dump(adjust(window, noise), results)
         results.flush()
+        give_back()
