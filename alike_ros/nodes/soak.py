@@ -132,7 +132,7 @@ def soak(
         wait_for_answer(player, nodes, stamp_ns, _TIMEOUT_S)
         warm = _SHARE * seconds
         with tqdm(total=round(warm + seconds), unit="s", disable=not progress) as bar:
-            start = time.monotonic()
+            start, start_ns = time.monotonic(), time.time_ns()
             for frame in paced(cycle(frames), rate_hz):
                 stamp_ns = _publish(player, frame)
                 now = time.monotonic() - start
@@ -143,9 +143,10 @@ def soak(
                         vitals.append(Vitals.of_family(nodes.pids[0]))
                 if now >= warm + seconds:
                     break
+        vitals.append(Vitals.of_family(nodes.pids[0]))
         wait_for_answer(player, nodes, stamp_ns, _TIMEOUT_S)
         player.wait(lambda: not _unaccounted(_counts(player)), 5.0)  # reports come every second
-        return _endurance(nodes, player, vitals, limits, _times(player, rate_hz))
+        return _endurance(nodes, player, vitals, limits, _times(player, rate_hz, start_ns))
 
 
 def live(
@@ -210,10 +211,12 @@ def _unaccounted(counts: Mapping[str, int]) -> int:
     )
 
 
-def _times(player: Player, rate_hz: float) -> dict[str, float | None]:
-    """Of all frames whose odometry came back."""
+def _times(player: Player, rate_hz: float, since_ns: int) -> dict[str, float | None]:
+    """Of the frames since then whose odometry came back."""
     overhead, wait = [], []
-    for stamp_ns, (_, arrived) in player.odometry.items():
+    played = [stamp_ns for stamp_ns in player.published if stamp_ns >= since_ns]
+    for stamp_ns in filter(player.odometry.__contains__, played):
+        arrived = player.odometry[stamp_ns][1]
         values, _ = player.statuses[stamp_ns]
         latency_ms = (arrived - player.published[stamp_ns]) * 1e3
         overhead.append(latency_ms - float(values["extract_ms"]) - float(values["track_ms"]))
@@ -224,7 +227,7 @@ def _times(player: Player, rate_hz: float) -> dict[str, float | None]:
         "unaccounted": _unaccounted(_counts(player)),
         "overhead": float(np.median(overhead)),
         "wait": float(np.median(wait)),
-        "rate": rate_hz * len(overhead) / len(player.published),
+        "rate": rate_hz * len(overhead) / len(played),
     }
 
 
