@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 from alike_ros.odometry.bundle_adjustment import Adjusted, adjust
-from alike_ros.odometry.view import Noise
+from alike_ros.odometry.noise import Noise
 from alike_ros.odometry.window import Window
 
 log = logging.getLogger(__name__)
