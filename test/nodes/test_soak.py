@@ -77,7 +77,9 @@ def test_vitals_of_a_process() -> None:
 
 def test_vitals_of_a_family() -> None:
     own = Vitals.of(os.getpid())
-    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE
+    ) as child:
         assert child.pid in children(os.getpid())
         assert Vitals.of_family(os.getpid()).threads >= own.threads + 1
         assert child.stdin is not None
