@@ -7,7 +7,6 @@ all of them, and medians with their quartiles are reported.
 from __future__ import annotations
 
 import logging
-import resource
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from alike_ros.config import Config, DetectorConfig
 from alike_ros.data import open_sequence
 from alike_ros.errors import ModelError
 from alike_ros.features import Extractor
+from alike_ros.memory import resident_mb
 from alike_ros.odometry import VisualOdometry
 
 #: Keypoints of the whole extraction: as many as the odometry asks for.
@@ -198,7 +198,7 @@ def measure_odometry(
         odometry.track(frame.stamp_ns, features, frame.depth)
         track.append((time.perf_counter() - middle) * 1e3)
         extract.append((middle - start) * 1e3)
-        memory.append(_resident_mb())
+        memory.append(resident_mb())
         tick()
     loop = np.add(extract, track)
     tenth = max(frames // 10, 1)
@@ -254,8 +254,3 @@ def _peak_memory(model: Path, size: tuple[int, int], num_threads: int) -> float:
         [sys.executable, "-c", _MEMORY, *arguments], check=True, stdout=subprocess.PIPE
     )
     return float(done.stdout)
-
-
-def _resident_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20

@@ -12,6 +12,7 @@ from alike_ros.data import CameraFrame, Sequence
 from alike_ros.errors import DataError
 from alike_ros.features import Extractor, Features
 from alike_ros.matching import match_mutual
+from alike_ros.memory import resident_mb
 from alike_ros.odometry import Estimate, VisualOdometry
 from alike_ros.results import Run
 
@@ -90,6 +91,7 @@ def replay(
         now = time.perf_counter()
         run.latency_ms.append((now - begin) * 1e3)
         run.estimates.append(estimate)
+        run.rss_mb.append(resident_mb())
         run.seconds = now - start
         stage_ms = {stage: entries[-1] for stage, entries in watch.stages.items()}
         observe(Step(frame, features, estimate, stage_ms), odometry)

@@ -30,6 +30,7 @@ class Run:
     latency_ms: list[float] = field(default_factory=list)  # from image to pose
     stage_ms: dict[str, list[float]] = field(default_factory=dict)
     seconds: float = 0.0
+    rss_mb: list[float] = field(default_factory=list)  # resident memory after each frame
 
     @property
     def trajectory(self) -> Trajectory:
@@ -50,7 +51,9 @@ class Metrics:
     """The figures of a run, under the names of `metrics.json`; None where they are not known.
 
     Lengths are metres; mono's are, once scale_aligned (to a truth) is true. RPE is between
-    consecutive poses. latency_ms and stage_ms are per frame; stages are medians.
+    consecutive poses. latency_ms and stage_ms are per frame; stages are medians. growth is the
+    median of the last tenth of the run over that of the first, per stage, 1 where cost is flat;
+    rss_mb is the resident memory after the first tenth and at the end.
     """
 
     frames: int
@@ -69,6 +72,8 @@ class Metrics:
     fps: float | None
     latency_ms: dict[str, float | None]
     stage_ms: dict[str, float | None]
+    growth: dict[str, float | None]
+    rss_mb: dict[str, float | None]
 
 
 def measure(run: Run, mode: str, truth: Trajectory | None) -> tuple[Metrics, Accuracy | None]:
@@ -95,6 +100,11 @@ def measure(run: Run, mode: str, truth: Trajectory | None) -> tuple[Metrics, Acc
         fps=len(run.estimates) / run.seconds if run.seconds else None,
         latency_ms={f"p{q}": _percentile(run.latency_ms, q) for q in (50, 95)},
         stage_ms={stage: _percentile(entries, 50) for stage, entries in run.stage_ms.items()},
+        growth={stage: _growth(entries) for stage, entries in run.stage_ms.items()},
+        rss_mb={
+            "first": run.rss_mb[len(run.rss_mb) // 10] if run.rss_mb else None,
+            "last": run.rss_mb[-1] if run.rss_mb else None,
+        },
     )
     return metrics, errors
 
@@ -132,11 +142,14 @@ def table(metrics: Metrics) -> str:
         ("frames/s", _text(metrics.fps, ".1f")),
         ("latency p50 / p95", f"{p50} / {p95} ms"),
         *((f"  {stage}", _text(ms, ".1f", " ms")) for stage, ms in metrics.stage_ms.items()),
+        ("last / first tenth", _pairs(metrics.growth, ".2f")),
         ("path length", _text(metrics.path_length_m, ".3f", " m")),
         ("ATE rmse", _text(metrics.ate_rmse_m, ".4f", f" m ({_ALIGNED[metrics.alignment]})")),
         ("RPE rmse, translation", _text(metrics.rpe_trans_rmse_m, ".4f", " m a frame")),
         ("RPE rmse, rotation", _text(metrics.rpe_rot_rmse_deg, ".3f", " deg a frame")),
     ]
+    if metrics.rss_mb["last"] is not None:
+        rows.append(("memory, MB", _pairs(metrics.rss_mb, ".0f")))
     if metrics.scale_aligned:
         rows.append(("scale to the truth", _text(metrics.scale, ".4f", " (mono has none)")))
     width = max(len(name) for name, _ in rows)
@@ -145,6 +158,17 @@ def table(metrics: Metrics) -> str:
 
 def _text(value: float | None, digits: str, unit: str = "") -> str:
     return "unknown" if value is None else f"{value:{digits}}{unit}"
+
+
+def _pairs(values: dict[str, float | None], digits: str) -> str:
+    return ", ".join(f"{name} {_text(value, digits)}" for name, value in values.items())
+
+
+def _growth(entries: list[float]) -> float | None:
+    """Median of the last tenth over that of the first; None where a run is too short to tell."""
+    tenth = len(entries) // 10
+    first = float(np.median(entries[:tenth])) if tenth else 0.0
+    return float(np.median(entries[-tenth:])) / first if first else None
 
 
 def _percentile(values: list[float], q: float) -> float | None:

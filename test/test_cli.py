@@ -29,6 +29,8 @@ METRICS = {
     "fps",
     "latency_ms",
     "stage_ms",
+    "growth",
+    "rss_mb",
 }
 ROOT = Path(__file__).parents[1]
 
@@ -84,6 +86,9 @@ def test_run_writes_its_results(tmp_path, capsys):
     assert metrics["scale_aligned"] is False
     assert set(metrics["latency_ms"]) == {"p50", "p95"}
     assert set(metrics["stage_ms"]) == {"extract", "match", "track"}
+    assert set(metrics["growth"]) == set(metrics["stage_ms"])
+    assert metrics["rss_mb"]["first"] > 0
+    assert 0 < metrics["rss_mb"]["last"] < 10_000
     total = sum(metrics["stage_ms"].values())
     assert total == pytest.approx(metrics["latency_ms"]["p50"], rel=0.5)
     assert len(Trajectory.read_tum(output / "trajectory.tum")) == 12

@@ -18,7 +18,7 @@ from std_msgs.msg import Header
 
 from alike_ros.config import NodeConfig
 from alike_ros.errors import AlikeError, DataError
-from alike_ros.memory import GivingBack
+from alike_ros.freed_memory import GivingBack
 from alike_ros.nodes.calibration import Calibration, Rig
 from alike_ros.nodes.conversions import stamp_to_ns
 from alike_ros.nodes.health import Expected, Health

@@ -14,9 +14,9 @@ import weakref
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
-from alike_ros.memory import give_back
+from alike_ros.freed_memory import give_back
 from alike_ros.odometry.bundle_adjustment import Adjusted, adjust
-from alike_ros.odometry.view import Noise
+from alike_ros.odometry.noise import Noise
 from alike_ros.odometry.window import Window
 
 log = logging.getLogger(__name__)

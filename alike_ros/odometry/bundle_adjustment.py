@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from alike_ros.geometry import Array, adjoint, inverse
-from alike_ros.odometry.view import Noise
+from alike_ros.odometry.noise import Noise, excess
 from alike_ros.odometry.window import Window
 
 try:
@@ -26,6 +26,8 @@ _HELD = 1e-6
 #: A landmark is expected in its place to this share of the usual distance, so that the system can
 #: be solved where one has no parallax. GTSAM takes information below 0.1 for none.
 _VAGUE = 2.0
+#: Residuals that are small are believed down to this share of the assumed variance.
+_LEAST = 0.5
 _ITERATIONS = 8
 #: From Estimate's order (translation, rotation) to GTSAM's, and back.
 _SWAP = np.array([3, 4, 5, 0, 1, 2])
@@ -84,9 +86,10 @@ def _solved(window: Window, noise: Noise) -> Adjusted:
         to_metres @ marginals.marginalCovariance(_pose_key(i))[np.ix_(_SWAP, _SWAP)] @ to_metres
         for i in range(n)
     ]
+    factor = _excess(window, poses, positions, noise)
     return Adjusted(
         poses,
-        _covariances(window, poses, np.stack(conditional)),
+        _covariances(window, poses, factor * np.stack(conditional)),
         positions,
         _spread(window, poses, positions, noise),
     )
@@ -143,7 +146,9 @@ def _noise_models(noise: Noise) -> tuple[Any, Any]:
 def _covariances(window: Window, poses: Array, conditional: Array) -> Array:
     """Of the poses, (n, 6, 6): given the held ones, plus what these bring along.
 
-    The held ones are off by much the same, each counts by the landmarks that it holds.
+    A window is off by the weighted mean of what the held ones are off by, each with the weight of
+    the landmarks that it holds. How their errors hang together is not known: the mean of square
+    roots is the most that they can add up to.
     """
     # plus one: all that the held ones saw may have been left out
     count = np.bincount(window.camera, minlength=len(window.poses))[len(poses) :] + 1
@@ -152,9 +157,27 @@ def _covariances(window: Window, poses: Array, conditional: Array) -> Array:
     covariances = np.array(conditional)
     for own, pose in zip(covariances, poses, strict=True):
         to_own = np.stack([adjoint(inverse(pose) @ other) for other in base])
-        carried = to_own @ window.covariance @ to_own.swapaxes(1, 2)
-        own += np.einsum("m,mij->ij", weight, carried)
+        root = np.einsum(
+            "m,mij->ij", weight, _root(to_own @ window.covariance @ to_own.swapaxes(1, 2))
+        )
+        own += root @ root
     return np.asarray(covariances)
+
+
+def _root(covariances: Array) -> Array:
+    """Symmetric square roots of (m, 6, 6)."""
+    values, vectors = np.linalg.eigh(covariances)
+    return np.asarray((vectors * np.sqrt(np.maximum(values, 0))[:, None]) @ vectors.swapaxes(1, 2))
+
+
+def _excess(window: Window, poses: Array, positions: Array, noise: Noise) -> float:
+    """By how much the residuals say that the covariance of the poses is too small."""
+    cam_from_world = inverse(np.concatenate([poses, window.poses[len(poses) :]]))[window.camera]
+    points = np.einsum("kij,kj->ki", cam_from_world[:, :3, :3], positions[window.landmark])
+    x, y, z = (points + cam_from_world[:, :3, 3]).T
+    bearing = (window.bearings - np.stack([x / z, y / z], axis=1)) / noise.keypoint
+    depth = (1 / window.depths - 1 / z) / noise.inverse_depth
+    return excess(np.column_stack([bearing, depth]), window.bearings, window.camera, _LEAST)
 
 
 def _spread(window: Window, poses: Array, positions: Array, noise: Noise) -> Array:

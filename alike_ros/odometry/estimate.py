@@ -22,8 +22,17 @@ class Estimate:
     """The pose at one frame, or why there is none.
 
     world_from_cam (4, 4) is None unless status is TRACKING or DEGRADED; world is the optical frame
-    of the first camera. covariance (6, 6) is of (translation, rotation) in the camera's frame,
-    m^2 and rad^2: world_from_cam_true = world_from_cam @ exp(error). None where it is unknown.
+    of the first camera.
+
+    covariance (6, 6) is of (translation, rotation) in the camera's frame, m^2 and rad^2:
+    world_from_cam_true = world_from_cam @ exp(error); None where it is unknown. It is relative to
+    the first camera, which is exact by definition: that of this view in the map, from what was
+    matched, plus that of the keyframe by which it is tracked. A keyframe has what its window's
+    adjustment leaves open, plus what the held keyframes of the window bring along, so that it
+    grows from keyframe to keyframe as long as no older one is seen again. Both are as large as
+    residuals say, which neighbours in the picture have in common on a real camera. What leaves no
+    residual is not in it: a wrong scale of depth, baseline or focal length, and wrong stamps.
+    In mono, lengths are in the map's unit, whose own drift is not told either.
     """
 
     stamp_ns: int

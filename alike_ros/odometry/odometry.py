@@ -26,6 +26,10 @@ from alike_ros.odometry.view import View
 
 #: Keyframes that a lost frame is matched with; other ones at the next frame.
 _TRIED = 3
+#: A keyframe agrees with this share of what it is matched with,
+_AGREEING = 0.4
+#: unless inliers have come down to this multiple of the fewest that count as tracked.
+_SAFE = 2
 
 
 class VisualOdometry:
@@ -202,8 +206,15 @@ class VisualOdometry:
     def _is_due(
         self, local_map: LocalMap, reference: Keyframe, shared: int, located: Located
     ) -> bool:
-        """Whether little is left of what the most alike keyframe saw, or it saw it elsewise."""
+        """Whether little is left of what the most alike keyframe saw, or it saw it elsewise.
+
+        A view that hardly agrees with the map is blurred or bent by a rolling shutter: a better
+        one will come, unless the map is about to go out of sight.
+        """
         keyframe = self.config.keyframe
+        is_safe = len(located) > _SAFE * self.config.tracking.min_inliers
+        if is_safe and len(located) < _AGREEING * located.num_matches:
+            return False
         if shared < keyframe.min_overlap * reference.most_inliers:
             return True
         points = local_map.positions[located.rows]

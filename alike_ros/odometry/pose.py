@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from alike_ros.geometry import Array, from_Rt, rotation_exp, skew, transform, triangulate
+from alike_ros.odometry.noise import excess
 
 _ITERATIONS = 10
 #: Residuals beyond this many standard deviations weigh less (Huber 1964).
 _HUBER = 1.345
+#: Gates of the refinement after RANSAC, in multiples of the largest error.
+_GATES = (4, 2, 1)
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,9 @@ def pose_from_points(
 
     spread (N, 3): one standard deviation of each point, along the ray that it was measured on;
     max_error: largest reprojection error of an inlier, at z = 1 (pixels over focal length).
-    None where no pose is found.
+    Refinement begins with a wider gate: a rolling shutter or blur bends the image, and RANSAC may
+    pick the points of one part of it, which fit together and give a bad pose. None where no pose
+    is found.
     """
     if len(points) < 6:
         return None
@@ -56,8 +61,16 @@ def pose_from_points(
     )
     if not found or not np.isfinite(rotvec).all() or not np.isfinite(t).all():
         return None
-    start = from_Rt(rotation_exp(np.asarray(rotvec, np.float64)[:, 0]), t)
-    return refine(start, points, spread, bearings, max_error)
+    cam_from_world = from_Rt(rotation_exp(np.asarray(rotvec, np.float64)[:, 0]), t)
+    results: list[PoseResult] = []
+    for factor in _GATES:
+        result = refine(cam_from_world, points, spread, bearings, factor * max_error)
+        if result is None:
+            return None
+        cam_from_world = result.cam_from_world
+        results.append(result)
+    # the widest gate tells the noise: narrow ones leave out what it does to the picture
+    return replace(results[-1], covariance=results[0].covariance)
 
 
 def refine(
@@ -91,9 +104,10 @@ def refine(
         cam_from_world = from_Rt(rotation_exp(step[3:]), step[:3]) @ cam_from_world
         if np.abs(step).max() < 1e-6:
             break
+    covariance = excess(residuals / sigma, bearings[inliers]) * information
     points_in_cam = transform(cam_from_world, points)
     inliers = _within(points_in_cam, _residuals(points_in_cam, bearings), max_error)
-    return PoseResult(cam_from_world, inliers, information)
+    return PoseResult(cam_from_world, inliers, covariance)
 
 
 def relative_pose(bearings0: Array, bearings1: Array, max_error: float) -> PoseResult | None:

@@ -12,7 +12,8 @@ from alike_ros.config import Config
 from alike_ros.errors import ConfigError, DataError
 from alike_ros.features import Features
 from alike_ros.geometry import Array
-from alike_ros.odometry.view import Noise, View, check_size, sampled_depth, stereo_depth
+from alike_ros.odometry.noise import Noise
+from alike_ros.odometry.view import View, check_size, sampled_depth, stereo_depth
 
 
 class Sensor:

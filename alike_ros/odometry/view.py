@@ -17,21 +17,6 @@ from alike_ros.matching import match_pairs, pairs_between
 
 
 @dataclass(frozen=True)
-class Noise:
-    """Standard deviations of the measurements.
-
-    keypoint: of a bearing, at z = 1; inverse_depth: of 1 / depth, 1/m, the same at any depth.
-    """
-
-    keypoint: float
-    inverse_depth: float
-
-    def scaled(self, factor: float) -> Noise:
-        """The same where lengths are multiplied by a factor."""
-        return Noise(self.keypoint, self.inverse_depth / factor)
-
-
-@dataclass(frozen=True)
 class View:
     """Features of one image, undistorted.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from alike_ros.geometry import Array, transform
 from alike_ros.odometry.local_map import Keyframe, LocalMap, Rows
-from alike_ros.odometry.view import Noise
+from alike_ros.odometry.noise import Noise
 
 #: Depths further than this many standard deviations from the landmark are left out.
 _DEPTH_GATE = 4.0

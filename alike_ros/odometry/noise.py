@@ -1,0 +1,60 @@
+"""How precise measurements are, and what residuals say about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alike_ros.geometry import Array
+
+#: Residuals in the same cell of this size, at z = 1, may have an error in common: 150 pixels of a
+#: usual camera.
+_CELL = 0.3
+#: Residuals beyond this many standard deviations are outliers, whose weight is small.
+_BELIEVED = 5.0
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Standard deviations of the measurements.
+
+    keypoint: of a bearing, at z = 1; inverse_depth: of 1 / depth, 1/m, the same at any depth.
+    """
+
+    keypoint: float
+    inverse_depth: float
+
+    def scaled(self, factor: float) -> Noise:
+        """The same where lengths are multiplied by a factor."""
+        return Noise(self.keypoint, self.inverse_depth / factor)
+
+
+def excess(
+    residuals: Array,
+    bearings: Array,
+    camera: NDArray[np.int64] | None = None,
+    least: float = 1.0,
+) -> float:
+    """How many times larger the variance of poses is than that of independent residuals of 1.
+
+    Errors of a real camera are not independent: calibration, rolling shutter and depth bend parts
+    of the image alike. Each column of the residuals (N, C), in standard deviations, NaN where
+    there is none, is added up in the cells of a grid over the bearings (N, 2) of each camera (N,):
+    the sums' mean square grows with noise that is larger than assumed and, as in cluster sampling,
+    with what neighbours have in common (Kish 1965). The worst column counts, or `least`.
+    """
+    camera = np.zeros(len(bearings), np.int64) if camera is None else camera
+    place = np.column_stack([camera, np.floor(bearings / _CELL).astype(np.int64)])
+    _, cell = np.unique(place, axis=0, return_inverse=True)
+    cell = np.ravel(cell).astype(np.int64)
+    return max(least, *(_clustered(column, cell) for column in residuals.T))
+
+
+def _clustered(residuals: Array, cell: NDArray[np.int64]) -> float:
+    believed = np.abs(residuals) < _BELIEVED  # NaN is not
+    if not believed.any():
+        return 0.0
+    sums = np.bincount(cell[believed], residuals[believed])
+    return float((sums**2).sum() / believed.sum())
