@@ -191,6 +191,9 @@ class Tracking:
 
     def _publish_pose(self, header: Header, estimate: Estimate, base_from_cam: Array) -> None:
         assert self._frames is not None
+        if estimate.map_index != self._map_index:
+            self._map_index = estimate.map_index
+            self._scale.new_map()
         child = self._frames.child_frame(header.frame_id)
         header = Header(stamp=header.stamp, frame_id=self._node.config.odom_frame_id)
         guess_from_base = self._carry_on(header, child, estimate.world_from_cam is not None)
@@ -240,9 +243,6 @@ class Tracking:
         self, estimate: Estimate, base_from_cam: Array, guess_from_base: Array
     ) -> None:
         """Mono: the guess frame tells the unit of length; a new one does not move the base."""
-        if estimate.map_index != self._map_index:
-            self._map_index = estimate.map_index
-            self._scale.new_map()
         if estimate.world_from_cam is None or estimate.status != Status.TRACKING:
             return
         guess_from_cam = guess_from_base @ base_from_cam
