@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -14,8 +14,8 @@ from alike_ros.odometry.noise import excess
 _ITERATIONS = 10
 #: Residuals beyond this many standard deviations weigh less (Huber 1964).
 _HUBER = 1.345
-#: Gates of the iterations of a refinement, in multiples of the largest error.
-_GATES = (4, 4, 2, *[1] * _ITERATIONS)
+#: Gates of the refinement after RANSAC, in multiples of the largest error.
+_GATES = (4, 2, 1)
 
 
 @dataclass(frozen=True)
@@ -61,71 +61,53 @@ def pose_from_points(
     )
     if not found or not np.isfinite(rotvec).all() or not np.isfinite(t).all():
         return None
-    start = from_Rt(rotation_exp(np.asarray(rotvec, np.float64)[:, 0]), t)
-    return refine(start, points, spread, bearings, max_error)
+    cam_from_world = from_Rt(rotation_exp(np.asarray(rotvec, np.float64)[:, 0]), t)
+    results: list[PoseResult] = []
+    for factor in _GATES:
+        result = refine(cam_from_world, points, spread, bearings, factor * max_error)
+        if result is None:
+            return None
+        cam_from_world = result.cam_from_world
+        results.append(result)
+    # the widest gate tells the noise: narrow ones leave out what it does to the picture
+    return replace(results[-1], covariance=results[0].covariance)
 
 
 def refine(
     cam_from_world: Array, points: Array, spread: Array, bearings: Array, max_error: float
 ) -> PoseResult | None:
-    """Gauss-Newton on the reprojection error, with gates that narrow; None where it is singular.
-
-    The covariance is that of the widest gate: narrow ones leave out what noise does to a picture.
-    """
-    for gate in _GATES:
-        step = _step(cam_from_world, points, spread, bearings, gate * max_error)
-        if step is None:
-            return None
-        cam_from_world = from_Rt(rotation_exp(step.motion[3:]), step.motion[:3]) @ cam_from_world
-        if gate == _GATES[0]:
-            widest = step
-        elif gate == 1 and np.abs(step.motion).max() < 1e-6:
-            break
-    points_in_cam = transform(cam_from_world, points)
-    inliers = _within(points_in_cam, _residuals(points_in_cam, bearings), max_error)
-    factor = excess(widest.residuals, bearings[widest.inliers])
-    return PoseResult(cam_from_world, inliers, factor * widest.covariance)
-
-
-@dataclass(frozen=True)
-class _Step:
-    """One of Gauss and Newton: motion (6,) and its covariance (6, 6), as in PoseResult.
-
-    residuals (n, 2) of the inliers (N,), in standard deviations of the keypoints.
-    """
-
-    motion: Array
-    covariance: Array
-    inliers: NDArray[np.bool_]
-    residuals: Array
-
-
-def _step(
-    cam_from_world: Array, points: Array, spread: Array, bearings: Array, max_error: float
-) -> _Step | None:
-    """None where it is singular.
+    """Gauss-Newton on the reprojection error; None where it is singular.
 
     A residual's covariance is that of the keypoint plus that of the point, which matters along
-    one line of the image only. Weights are Huber's; the keypoints' noise is measured.
+    one line of the image only. Weights are Huber's; the keypoints' noise is estimated.
     """
+    for _ in range(_ITERATIONS):
+        points_in_cam = transform(cam_from_world, points)
+        residuals = _residuals(points_in_cam, bearings)
+        inliers = _within(points_in_cam, residuals, max_error)
+        if inliers.sum() < 6:
+            return None
+        residuals, J = residuals[inliers], _jacobian(points_in_cam[inliers])  # (n, 2), (n, 2, 6)
+        along = (J[:, :, :3] @ (spread[inliers] @ cam_from_world[:3, :3].T)[:, :, None])[..., 0]
+        sigma = _noise(residuals, along)
+        W = _inverse_covariance(sigma, along)  # (n, 2, 2)
+        whitened = (W @ residuals[:, :, None])[..., 0]
+        distance = np.sqrt((residuals * whitened).sum(1))
+        W *= np.minimum(1, _HUBER / np.maximum(distance, 1e-12))[:, None, None]
+        WJ = (W @ J).reshape(-1, 6)  # (2n, 6)
+        H = J.reshape(-1, 6).T @ WJ
+        try:
+            information = np.linalg.inv(H)
+        except np.linalg.LinAlgError:
+            return None
+        step = information @ (residuals.ravel() @ WJ)
+        cam_from_world = from_Rt(rotation_exp(step[3:]), step[:3]) @ cam_from_world
+        if np.abs(step).max() < 1e-6:
+            break
+    covariance = excess(residuals / sigma, bearings[inliers]) * information
     points_in_cam = transform(cam_from_world, points)
-    residuals = _residuals(points_in_cam, bearings)
-    inliers = _within(points_in_cam, residuals, max_error)
-    if inliers.sum() < 6:
-        return None
-    residuals, J = residuals[inliers], _jacobian(points_in_cam[inliers])  # (n, 2), (n, 2, 6)
-    along = (J[:, :, :3] @ (spread[inliers] @ cam_from_world[:3, :3].T)[:, :, None])[..., 0]
-    sigma = _noise(residuals, along)
-    W = _inverse_covariance(sigma, along)  # (n, 2, 2)
-    whitened = (W @ residuals[:, :, None])[..., 0]
-    distance = np.sqrt((residuals * whitened).sum(1))
-    W *= np.minimum(1, _HUBER / np.maximum(distance, 1e-12))[:, None, None]
-    WJ = (W @ J).reshape(-1, 6)  # (2n, 6)
-    try:
-        covariance = np.linalg.inv(J.reshape(-1, 6).T @ WJ)
-    except np.linalg.LinAlgError:
-        return None
-    return _Step(covariance @ (residuals.ravel() @ WJ), covariance, inliers, residuals / sigma)
+    inliers = _within(points_in_cam, _residuals(points_in_cam, bearings), max_error)
+    return PoseResult(cam_from_world, inliers, covariance)
 
 
 def relative_pose(bearings0: Array, bearings1: Array, max_error: float) -> PoseResult | None:
