@@ -48,8 +48,25 @@ def match_pairs(
 
 
 def pairs_near(points0: NDArray[Any], points1: NDArray[Any], radius: float) -> NDArray[np.int64]:
-    """Pairs (P, 2) of points (N, 2) and (M, 2) that are within a radius of each other."""
-    pairs = pairs_between(points0[:, 0] - radius, points0[:, 0] + radius, points1[:, 0])
+    """Pairs (P, 2) of points (N, 2) and (M, 2) that are within a radius of each other.
+
+    By a grid with cells as large as the radius: those of three neighbours in a row have successive
+    numbers.
+    """
+    if not len(points0) or not len(points1):
+        return np.empty((0, 2), np.int64)
+    corner = points1.min(axis=0)
+    size = np.floor((points1.max(axis=0) - corner) / radius) + 1
+    # two empty cells on either side, so that no row runs into the next
+    width = int(size[0]) + 4
+    number0, number1 = (
+        (np.clip(np.floor((points - corner) / radius), -2, size + 1).astype(np.int64) + 2)
+        @ np.array([1, width])
+        for points in (points0, points1)
+    )
+    middle = (number0[:, None] + [-width, 0, width]).ravel()
+    pairs = pairs_between(middle - 1, middle + 1, number1)
+    pairs[:, 0] //= 3
     distance = np.hypot(*(points0[pairs[:, 0]] - points1[pairs[:, 1]]).T)
     return np.asarray(pairs[distance < radius])
 

@@ -52,6 +52,14 @@ def test_only_some_pairs_are_matched():
     np.testing.assert_array_equal(match_pairs(a, a, 0.5, pairs[1:3]), np.empty((0, 2)))
 
 
+def test_pairs_near_far_off_and_empty():
+    """Points behind a fisheye's rim are undistorted to -1e6: no grid of that size may be made."""
+    a = np.array([[0.0, 0.0], [-1e6, -1e6], [1e9, 5.0]])
+    b = np.array([[0.01, 0.0], [-1e6, -1e6]])
+    assert sorted(pairs_near(a, b, 0.03).tolist()) == [[0, 0], [1, 1]]
+    assert pairs_near(a[:0], b, 0.03).shape == pairs_near(a, b[:0], 0.03).shape == (0, 2)
+
+
 def test_pairs_near_each_other_are_all_found():
     rng = np.random.default_rng(0)
     a, b = rng.uniform(0, 1, (50, 2)), rng.uniform(0, 1, (70, 2))

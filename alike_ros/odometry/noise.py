@@ -14,6 +14,8 @@ from alike_ros.geometry import Array
 _CELL = 0.3
 #: Residuals beyond this many standard deviations are outliers, whose weight is small.
 _BELIEVED = 5.0
+#: Cells of the grid on either side of the axis: up to 75 degrees off it.
+_HALF = 13
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,11 @@ def excess(
     the sums' mean square grows with noise that is larger than assumed and, as in cluster sampling,
     with what neighbours have in common (Kish 1965). The worst column counts, or `least`.
     """
-    camera = np.zeros(len(bearings), np.int64) if camera is None else camera
-    place = np.column_stack([camera, np.floor(bearings / _CELL).astype(np.int64)])
-    _, cell = np.unique(place, axis=0, return_inverse=True)
-    cell = np.ravel(cell).astype(np.int64)
-    return max(least, *(_clustered(column, cell) for column in residuals.T))
+    column, row = np.clip(np.floor(bearings / _CELL), -_HALF, _HALF - 1).astype(np.int64).T + _HALF
+    cell = column * 2 * _HALF + row
+    if camera is not None:
+        cell += camera * (2 * _HALF) ** 2
+    return max(least, *(_clustered(values, cell) for values in residuals.T))
 
 
 def _clustered(residuals: Array, cell: NDArray[np.int64]) -> float:
