@@ -35,7 +35,6 @@ class PhotometryConfig:
     saturation: float = 0.4
     shadow_share: float = 0.5
     shadow: float = 0.7
-    flat_share: float = 0.2  # a part of the picture shows nothing
     blur_share: float = 0.6
     blur: float = 4.0  # pixels at most, mostly less: photos scaled down are sharper than cameras
     noise_share: float = 0.6

@@ -19,7 +19,7 @@ from training.data.megadepth import MegaDepthPairs, read_scenes, read_view, spli
 from training.data.rgbd import RgbdPairs, overlap, partner, read_frames, split_frames
 from training.warp import warp_pair
 
-QUIET = PhotometryConfig(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+QUIET = PhotometryConfig(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 CONFIG = DataConfig(height=192, width=256, photometry=QUIET)
 
 

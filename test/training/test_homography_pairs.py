@@ -23,7 +23,7 @@ from training.data.homography import (
     split_photos,
 )
 
-QUIET = PhotometryConfig(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+QUIET = PhotometryConfig(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 CONFIG = DataConfig(height=120, width=160)
 
 
@@ -116,16 +116,14 @@ def test_photometry_moves_no_pixel() -> None:
     image = drawing(np.random.default_rng(0), 128, 128)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     for seed in range(10):
-        disturbed = disturb(
-            np.random.default_rng(seed), image, PhotometryConfig(blur=1, flat_share=0)
-        )
+        disturbed = disturb(np.random.default_rng(seed), image, PhotometryConfig(blur=1.5))
         assert not np.array_equal(disturbed, image)
         other = cv2.cvtColor(disturbed, cv2.COLOR_RGB2GRAY).astype(np.float32)
         window = cv2.createHanningWindow((128, 128), cv2.CV_32F)
         shift, _ = cv2.phaseCorrelate(
             cv2.Laplacian(grey, cv2.CV_32F), cv2.Laplacian(other, cv2.CV_32F), window
         )
-        assert np.hypot(*shift) < 0.2  # measured 0.02 to 0.14
+        assert np.hypot(*shift) < 0.2  # measured 0.01 to 0.14
 
 
 def test_blur_keeps_brightness_and_centre() -> None:

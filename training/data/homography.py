@@ -151,8 +151,6 @@ def disturb(rng: np.random.Generator, image: Array, config: PhotometryConfig) ->
     linear = change_light(rng, linear, config)
     if rng.random() < config.shadow_share:
         linear *= shadow(rng, image.shape[:2], config.shadow)[..., None]
-    if rng.random() < config.flat_share:
-        flatten(rng, linear)
     if rng.random() < config.blur_share:
         linear = blur(rng, linear, config.blur)
     if rng.random() < config.noise_share:
@@ -186,15 +184,6 @@ def shadow(rng: np.random.Generator, size: tuple[int, int], strength: float) -> 
     cells = int(rng.integers(2, 7))
     coarse = rng.uniform(-strength, strength, (cells, cells)).astype(np.float32)
     return np.exp(cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC))
-
-
-def flatten(rng: np.random.Generator, image: Array) -> None:
-    """Burns out or blackens a picture (H, W, 3) from one side to at most its middle, in place.
-
-    Without it the network finds keypoints along the border of an image that shows nothing.
-    """
-    turned = np.rot90(image, int(rng.integers(4)))  # a view of it
-    turned[: int(rng.uniform(0.05, 0.5) * len(turned))] = rng.random() * rng.uniform(0.8, 1, 3)
 
 
 def blur(rng: np.random.Generator, image: Array, radius: float) -> Array:
