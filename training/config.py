@@ -77,6 +77,7 @@ class LossConfig:
     nre: float = 5.0
     reliability: float = 1.0
     triplet: float = 0.0  # ablation, with the grid
+    blank: float = 0.0  # not in the paper: scores of keypoints in pictures that show nothing
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,8 @@ class Objective(nn.Module):
         levels = self.network.levels(to_float(images))
         with torch.autocast(images.device.type, enabled=False):  # scores need their 24 bits
             terms = self.terms([level.float() for level in levels], batch, generator)
+        if self.config.blank > 0:
+            terms["blank"] = self.blank(batch["image0"], generator)
         weights = {name: getattr(self.config, name) for name in terms}
         total = [weights[name] * term for name, term in terms.items()]
         return terms | {"loss": torch.stack(total).sum()}
@@ -75,6 +77,26 @@ class Objective(nn.Module):
             for i in range(count)
         ]
         return {name: torch.stack([terms[name] for terms in each]).mean() for name in each[0]}
+
+    def blank(self, like: Tensor, generator: torch.Generator) -> Tensor:
+        """Mean score of the best keypoints of a picture of one colour, half as large as a batch's.
+
+        No pair teaches that the border of an empty picture is no place for keypoints: what is at
+        the border is seldom in view in the other picture. With the statistics of inference: those
+        of a picture without variance are none.
+        """
+        height, width = (side // 2 for side in like.shape[-2:])
+        colour = torch.rand(1, 3, 1, 1, generator=generator).expand(1, 3, height, width)
+        noise = torch.randn(1, 3, height, width, generator=generator)
+        strength = 0.03 * torch.rand(1, generator=generator) ** 2
+        picture = (colour + strength * noise).clamp(0, 1).to(like.device)
+        was_training = self.network.training
+        self.network.eval()
+        levels = [level.float() for level in self.network.levels(picture)]
+        scores = self.network.score_map(levels, height, width)[0, 0]
+        self.network.train(was_training)
+        _, found, _ = detect(scores, self.config.top_k, 0.0)
+        return losses.mean(found)
 
     def view(
         self, score_map: Tensor, pair: Batch, source: int, generator: torch.Generator

@@ -68,6 +68,25 @@ def test_every_parameter_gets_a_gradient(config: LossConfig) -> None:
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
 
 
+def test_empty_pictures_learn_to_have_no_keypoints() -> None:
+    torch.manual_seed(0)
+    network = ALIKE("alike-t")
+    objective = Objective(network, replace(GRID, blank=1.0))
+    like = torch.zeros(2, 3, 96, 128)
+    statistics = {name: value.clone() for name, value in network.named_buffers()}
+    optimizer = torch.optim.Adam(network.parameters(), 3e-3)
+    means = []
+    for i in range(20):
+        mean = objective.blank(like, generator(i))
+        means.append(mean.item())
+        optimizer.zero_grad()
+        mean.backward()
+        optimizer.step()
+    assert means[-1] < means[0] / 2  # measured 0.50 -> 0.00
+    assert network.training
+    assert all(torch.equal(value, statistics[name]) for name, value in network.named_buffers())
+
+
 def test_loss_is_the_weighted_sum(network: ALNet) -> None:
     config = replace(GRID, reprojection=2, dispersity=3, nre=5, reliability=7, triplet=11)
     terms = Objective(network, config)(batch(torch.eye(3)), generator())
