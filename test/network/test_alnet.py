@@ -103,3 +103,8 @@ def test_bad_weights_are_refused(tmp_path):
 def test_unknown_variant():
     with pytest.raises(ModelError, match="alike-t, alike-s"):
         ALIKE("alike-xl")
+
+
+def test_no_keypoints_have_no_descriptors(network):
+    features = network.extract(torch.zeros(3, 64, 96), 10, min_score=1.0)
+    assert [tuple(x.shape) for x in features] == [(0, 2), (0,), (0, network.dim)]
