@@ -119,7 +119,7 @@ class ALNet(nn.Module):
         """
         corners, weights = _corners(keypoints, levels[0].shape[-2:])  # (B, N, 4, 2), (B, N, 4)
         dense = self.describe_pixels(levels, corners.flatten(1, 2))
-        dense = dense.unflatten(1, weights.shape[1:])  # (B, N, 4, dim)
+        dense = dense.reshape(*weights.shape, dense.shape[-1])  # (B, N, 4, dim)
         return F.normalize((weights.unsqueeze(-1) * dense).sum(2), dim=-1)
 
     def describe_pixels(self, levels: list[Tensor], pixels: Tensor) -> Tensor:
