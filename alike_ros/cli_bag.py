@@ -120,10 +120,7 @@ def _add_check(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument(
         "--split", action="store_true", help="features and tracking in two processes"
     )
-    parser.add_argument("--json", action="store_true", help="the figures, for programs")
-    parser.add_argument("--camera", type=Path, metavar="FILE", help="intrinsics: camera.yaml")
-    add_network(parser)
-    add_settings(parser)
+    _add_rest(parser)
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -139,6 +136,14 @@ def _check(options: argparse.Namespace) -> int:
     verdict = check_recording(sequence, config, truth, limits, options.split)
     print(_json(verdict) if options.json else _table(verdict))
     return 0 if verdict.holds else 1
+
+
+def _add_rest(parser: argparse.ArgumentParser) -> None:
+    """What every command that plays into nodes has."""
+    parser.add_argument("--json", action="store_true", help="the figures, for programs")
+    parser.add_argument("--camera", type=Path, metavar="FILE", help="intrinsics: camera.yaml")
+    add_network(parser)
+    add_settings(parser)
 
 
 @contextmanager
@@ -195,10 +200,7 @@ def _add_soak(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--frames", type=int, default=100, metavar="N", help="that are played; default: 100"
     )
     _add_limits(parser, SOAK_FIGURES, SOAK_LIMITS)
-    parser.add_argument("--json", action="store_true", help="the figures, for programs")
-    parser.add_argument("--camera", type=Path, metavar="FILE", help="intrinsics: camera.yaml")
-    add_network(parser)
-    add_settings(parser)
+    _add_rest(parser)
 
 
 def _soak(options: argparse.Namespace) -> int:

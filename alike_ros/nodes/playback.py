@@ -75,8 +75,8 @@ def run_through_nodes(
 
     In lock-step (rate_hz 0) each frame waits for the answer to the one before, so that none is
     overtaken, and the answer for the bundle adjustment; images are sent again if they get lost on
-    a busy machine. Raises AlikeError, with what the node
-    wrote, when a node ends or does not answer for `timeout_s`; Ctrl-C ends the run early.
+    a busy machine. Raises AlikeError, with what the node wrote, when a node ends or does not
+    answer for `timeout_s`; Ctrl-C ends the run early.
     """
     camera = sequence.stereo if config.mode == "stereo" else sequence.camera
     if camera is None:

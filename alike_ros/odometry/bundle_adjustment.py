@@ -172,12 +172,17 @@ def _root(covariances: Array) -> Array:
 
 def _excess(window: Window, poses: Array, positions: Array, noise: Noise) -> float:
     """By how much the residuals say that the covariance of the poses is too small."""
-    cam_from_world = inverse(np.concatenate([poses, window.poses[len(poses) :]]))[window.camera]
-    points = np.einsum("kij,kj->ki", cam_from_world[:, :3, :3], positions[window.landmark])
-    x, y, z = (points + cam_from_world[:, :3, 3]).T
+    _, (x, y, z) = _observed(window, poses, positions)
     bearing = (window.bearings - np.stack([x / z, y / z], axis=1)) / noise.keypoint
     depth = (1 / window.depths - 1 / z) / noise.inverse_depth
     return excess(np.column_stack([bearing, depth]), window.bearings, window.camera, _LEAST)
+
+
+def _observed(window: Window, poses: Array, positions: Array) -> tuple[Array, Array]:
+    """Rotations cam_from_world (K, 3, 3) of the observations, and their points (3, K) in there."""
+    cam_from_world = inverse(np.concatenate([poses, window.poses[len(poses) :]]))[window.camera]
+    R, t = cam_from_world[:, :3, :3], cam_from_world[:, :3, 3]
+    return R, (np.einsum("kij,kj->ki", R, positions[window.landmark]) + t).T
 
 
 def _spread(window: Window, poses: Array, positions: Array, noise: Noise) -> Array:
@@ -185,9 +190,7 @@ def _spread(window: Window, poses: Array, positions: Array, noise: Noise) -> Arr
 
     The poses are taken as known: what they are off by is common to all that is in view.
     """
-    cam_from_world = inverse(np.concatenate([poses, window.poses[len(poses) :]]))
-    R, t = cam_from_world[window.camera, :3, :3], cam_from_world[window.camera, :3, 3]
-    x, y, z = (np.einsum("kij,kj->ki", R, positions[window.landmark]) + t).T
+    R, (x, y, z) = _observed(window, poses, positions)
     zero, one = np.zeros_like(z), np.ones_like(z)
     J = np.stack([one / z, zero, -x / z**2, zero, one / z, -y / z**2], axis=1).reshape(-1, 2, 3)
     J = J @ R / noise.keypoint  # (K, 2, 3)

@@ -203,14 +203,14 @@ def test_cuda_serves_while_the_engine_is_built(gpu, tmp_path):
     config = Config(provider="tensorrt", precision="fp16", engine_cache_dir=str(tmp_path))
     extractor = load_extractor(config)
     gpu.build.clear()
-    first = extractor(noise())
-    assert len(first) > 30  # measured 66
+    first = extractor(noise(192, 256))
+    assert len(first) > 100
     assert "on cuda" in extractor.description
     assert "while the TensorRT engine is being built" in extractor.description
     gpu.build.set()
     (swap,) = extractor._extractors.values()
     swap._thread.join(20)
-    np.testing.assert_array_equal(extractor(noise()).keypoints, first.keypoints)
+    np.testing.assert_array_equal(extractor(noise(192, 256)).keypoints, first.keypoints)
     assert extractor.description.startswith("alike-t in fp16 on tensorrt")
     (options,) = [
         o for name, o in gpu.started if name == "tensorrt" and "trt_engine_cache_path" in o
@@ -219,7 +219,7 @@ def test_cuda_serves_while_the_engine_is_built(gpu, tmp_path):
     assert is_built(tmp_path / "tensorrt" / options["trt_engine_cache_path"])
 
     again = load_extractor(config)  # the engine is there: nothing else serves
-    again(noise())
+    again(noise(192, 256))
     assert again.description.startswith("alike-t in fp16 on tensorrt")
     assert not isinstance(next(iter(again._extractors.values())), SwapExtractor)
 
@@ -229,7 +229,7 @@ def test_cpu_serves_where_there_is_no_cuda(gpu, monkeypatch, tmp_path):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: listed)
     extractor = load_extractor(Config(provider="tensorrt", engine_cache_dir=str(tmp_path)))
     gpu.build.clear()
-    assert len(extractor(noise())) > 30  # measured 66
+    assert len(extractor(noise(192, 256))) > 100
     assert "alike-t (alike-t.onnx) on cpu" in extractor.description
     gpu.build.set()
 
@@ -239,7 +239,7 @@ def test_tensorrt_without_a_cache(gpu, caplog, tmp_path):
     extractor = load_extractor(
         Config(provider="tensorrt", engine_cache_dir=str(tmp_path / "file"))
     )
-    assert len(extractor(noise())) > 30  # measured 66
+    assert len(extractor(noise(192, 256))) > 100
     assert "built again at every start" in caplog.text
 
 

@@ -294,18 +294,18 @@ def test_many_cycles_leak_nothing(ros: Any, config: Config) -> None:
         assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
         assert node.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
 
-    def held() -> tuple[int, int, int, int]:
+    def held() -> tuple[int, set[threading.Thread], int, int]:
         gc.collect()  # what earlier tests left
         files = len(list(Path("/proc/self/fd").iterdir()))
         entities = len(list(node.subscriptions)), len(list(node.timers))
-        workers = sum(thread.name == "newest-worker" for thread in threading.enumerate())
-        return files, workers, *entities
+        return files, set(threading.enumerate()), *entities
 
     cycle()
-    files, *others = held()
+    files, threads, *others = held()
     for _ in range(20):
         cycle()
-    files_after, *others_after = held()
+    files_after, threads_after, *others_after = held()
     assert files_after <= files + 5  # 0 measured; other tests' sockets come and go
+    assert threads_after <= threads  # those of earlier tests may have ended
     assert others_after == others
     node.close()

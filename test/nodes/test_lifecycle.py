@@ -39,28 +39,28 @@ pytestmark = pytest.mark.ros
 SUCCESS = TransitionCallbackReturn.SUCCESS
 
 
-def workers() -> int:
-    """Of our threads only: those of other libraries come and go."""
-    return sum(thread.name == "newest-worker" for thread in threading.enumerate())
+def started(known: set[threading.Thread]) -> int:
+    """Threads that were not there before; those of earlier tests may have ended."""
+    return len(set(threading.enumerate()) - known)
 
 
 @pytest.mark.parametrize("make", [VoNode, FeaturesNode, TrackingNode])
 def test_states_and_threads(ros: Any, config: Config, make: Any) -> None:
     ros(model=config.model or "''", num_threads=1)
     node = make()
-    before = workers()
+    before = set(threading.enumerate())
     for _ in range(3):
         assert node.trigger_configure() == SUCCESS
         for _ in range(2):
             assert node.trigger_activate() == SUCCESS
-            assert workers() == before + 1
+            assert started(before) == 1
             assert node.trigger_deactivate() == SUCCESS
-            assert workers() == before
+            assert started(before) == 0
         assert node.trigger_cleanup() == SUCCESS
     assert node.trigger_configure() == SUCCESS
     assert node.trigger_activate() == SUCCESS
     assert node.trigger_shutdown() == SUCCESS
-    assert workers() == before
+    assert started(before) == 0
     node.close()
 
 

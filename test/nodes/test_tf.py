@@ -125,14 +125,19 @@ def imu(stamp_ns: int, rate: Any) -> Imu:
     return message
 
 
+def imu_publisher(robot: Any) -> Any:
+    publisher = robot.talker.create_publisher(Imu, "imu", INPUT)
+    assert robot.spin(lambda: publisher.get_subscription_count() > 0)
+    robot.spin(lambda: False, 0.2)
+    return publisher
+
+
 def test_imu_tells_the_turn_while_nothing_is_seen(tf: Tf, make_robot: Any) -> None:
     """The camera's pose on the IMU comes from TF."""
     cam_from_imu = from_Rt(rotation_exp(np.array([1.2, -0.7, 0.5])), np.array([0.1, 0.0, 0.0]))
     tf.known, tf.others = True, {("camera", 0): cam_from_imu}
     robot = make_robot()
-    publisher = robot.talker.create_publisher(Imu, "imu", INPUT)
-    assert robot.spin(lambda: publisher.get_subscription_count() > 0)
-    robot.spin(lambda: False, 0.2)
+    publisher = imu_publisher(robot)
     robot.calibrate()
     shown = [*rendered("rgbd", 3)]
     robot.track(shown[0])
@@ -153,9 +158,7 @@ def test_imu_that_is_no_use_is_told(
     tf: Tf, make_robot: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     robot = make_robot()
-    publisher = robot.talker.create_publisher(Imu, "imu", INPUT)
-    assert robot.spin(lambda: publisher.get_subscription_count() > 0)
-    robot.spin(lambda: False, 0.2)
+    publisher = imu_publisher(robot)
     robot.calibrate()
     shown = [*rendered("rgbd", 2)]
     blind = imu(1, np.zeros(3))

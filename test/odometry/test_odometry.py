@@ -131,7 +131,7 @@ def test_a_gyroscope_knows_the_turn_in_a_gap():
     assert errors[1] > 0.1
 
 
-def test_adjustment_in_a_thread_keeps_up_with_a_keyframe_at_every_frame():
+def test_adjustment_in_a_process_keeps_up_with_a_keyframe_at_every_frame():
     """Landmarks are dropped while the next keyframe has been matched with them."""
     poses = walk(120)[::6]
     estimates = follow("mono", poses, background=True)
