@@ -115,11 +115,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Fills a folder with photos and photos.json."""
     parser = argparse.ArgumentParser(prog="python -m training.photos", description=__doc__)
     parser.add_argument("out", type=Path, help="folder for the photos and photos.json")
-    parser.add_argument("--cache", type=Path, help="folder for the packages (default: OUT/cache)")
+    parser.add_argument(
+        "--cache", type=Path, help="folder of the packages (default: OUT.packages)"
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        photos = collect(options.out, options.cache or options.out / "cache")
+        beside = options.out.with_name(f"{options.out.name}.packages")
+        photos = collect(options.out, options.cache or beside)
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -129,6 +132,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def collect(out: Path, cache: Path) -> list[Photo]:
     """Downloads, unpacks, selects and stores; returns the manifest that it wrote."""
+    if out.resolve() in [cache.resolve(), *cache.resolve().parents]:
+        raise DataError(f"{cache} is in {out}, below which every picture is trained on")
     cache.mkdir(parents=True, exist_ok=True)
     found: list[tuple[Path, Origin]] = []
     for source in DEBIAN:

@@ -19,6 +19,7 @@ from training.data.homography import (
     blur,
     disturb,
     list_photos,
+    repeat,
     shadow,
     split_photos,
 )
@@ -65,6 +66,21 @@ def test_views_differ_as_much_as_configured(photos: list[Path]) -> None:
         there = cv2.perspectiveTransform(corners, homography)
         moved.append(np.linalg.norm(there - corners, axis=-1).mean())
     assert np.median(moved) > 25  # measured 53
+
+
+def test_tiles_are_alike_and_none_is_the_same() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+
+    def nearest(image: np.ndarray) -> float:
+        """To itself, moved by a width that tiles may have; in its standard deviations."""
+        moved = (image[:, dx:].astype(float) - image[:, :-dx] for dx in range(20, 120))
+        return min(float(np.abs(difference).mean() / image.std()) for difference in moved)
+
+    assert nearest(noise) > 1.1  # measured 1.15
+    for seed in range(4):
+        tiled = repeat(np.random.default_rng(seed), [noise])[0]
+        assert tiled.shape == noise.shape
+        assert 0.05 < nearest(tiled) < 1.0  # measured 0.16 to 0.95
 
 
 def test_items_depend_on_seed_and_index_alone(photos: list[Path]) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from alike_ros.errors import DataError
 from training import photos
+from training.data.homography import list_photos
 from training.photos import Origin, Source
 
 COPYRIGHT = """\
@@ -184,17 +185,26 @@ def test_failed_downloads_are_errors(tmp_path: Path) -> None:
 
 
 def test_manifest_lists_what_was_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A package that is in the cache already needs no network."""
-    folder = tmp_path / "cache" / "scenery"
+    """And nothing else is trained on. A package that is there already needs no network."""
+    folder = tmp_path / "out.packages" / "scenery"
     (folder / "usr/share/doc/scenery").mkdir(parents=True)
     (folder / "usr/share/doc/scenery/copyright").write_text(COPYRIGHT)
     cv2.imwrite(str(folder / "Dune.jpg"), photo(1))
-    (tmp_path / "cache" / "scenery_1%3a2.0-1_all.deb").touch()
+    cv2.imwrite(str(folder / "button.png"), photo(2, 64, 64))
+    (tmp_path / "out.packages" / "scenery_1%3a2.0-1_all.deb").touch()
     monkeypatch.setattr("shutil.which", lambda name: name)
     monkeypatch.setattr(photos, "DEBIAN", (Source("scenery"),))
     monkeypatch.setattr(photos, "PYPI", ())
-    assert photos.main([str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]) == 0
+    assert photos.main([str(tmp_path / "out")]) == 0
     (entry,) = json.loads((tmp_path / "out" / "photos.json").read_text())["photos"]
-    assert (tmp_path / "out" / entry["file"]).is_file()
+    assert list_photos(tmp_path / "out") == [tmp_path / "out" / entry["file"]]
     assert entry["version"] == "1:2.0-1"
     assert entry["licence"] == "CC-BY-SA-4.0"
+
+
+def test_packages_among_the_photos_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert photos.main([str(tmp_path), "--cache", str(tmp_path / "cache")]) == 1
+    assert "below which every picture is trained on" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -40,6 +40,8 @@ class HomographyPairs(Dataset[dict[str, Tensor]]):
         cv2.setNumThreads(1)  # the workers are the parallelism
         rng = np.random.default_rng([self.seed, index])
         levels = pyramid(str(self.photos[rng.integers(len(self.photos))]))
+        if self.config.views.repeated and rng.random() < self.config.views.repeated:
+            levels = repeat(rng, levels[-2:])
         size = (self.config.height, self.config.width)
         images, view1_from_view0 = sample_views(rng, levels, size, self.config.views)
         if rng.random() < 0.5:
@@ -74,12 +76,34 @@ def pyramid(path: str) -> list[Array]:
     image = cv2.imread(path, cv2.IMREAD_COLOR)
     if image is None:
         raise DataError(f"{path} is not a readable picture")
-    levels = [cv2.cvtColor(image, cv2.COLOR_BGR2RGB)]
+    return halvings(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+
+
+def halvings(image: Array) -> list[Array]:
+    """The picture (H, W, 3) and its halvings, down to a shorter side of 200."""
+    levels = [image]
     while min(levels[-1].shape[:2]) >= 400:
         height, width = levels[-1].shape[:2]
         half = (width // 2, height // 2)
         levels.append(cv2.resize(levels[-1], half, interpolation=cv2.INTER_AREA))
     return levels
+
+
+def repeat(rng: np.random.Generator, levels: list[Array]) -> list[Array]:
+    """Halvings of a photo under tiles, as of brick walls: alike at first sight, never the same.
+
+    All tiles show one piece of the photo; what is left of the photo itself tells them apart.
+    """
+    photo = levels[0]
+    height, width = photo.shape[:2]
+    largest = min(120, height // 2, width // 2)
+    sides = np.exp(rng.uniform(np.log(min(20, largest)), np.log(largest), 2)).astype(int)
+    y, x = rng.integers(0, np.array([height, width]) - sides)
+    tile = photo[y : y + sides[0], x : x + sides[1]]
+    count = (-(-height // sides[0]), -(-width // sides[1]), 1)
+    tiles = np.tile(tile, count)[:height, :width]
+    share = rng.uniform(0.4, 0.9)
+    return halvings(cv2.addWeighted(tiles, share, photo, 1 - share, 0))
 
 
 def sample_views(
