@@ -10,9 +10,10 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, PointCloud2
 from std_msgs.msg import Header
 
@@ -21,6 +22,7 @@ from alike_ros.errors import AlikeError, DataError
 from alike_ros.freed_memory import GivingBack
 from alike_ros.nodes.calibration import Calibration, Rig
 from alike_ros.nodes.conversions import stamp_to_ns
+from alike_ros.nodes.ending import Ending
 from alike_ros.nodes.health import Expected, Health
 from alike_ros.nodes.pace import Pace
 from alike_ros.nodes.parameters import Parameters
@@ -31,6 +33,8 @@ from alike_ros.nodes.worker import NewestWorker
 
 #: A stamp this far ahead of the clock is no rounding of it.
 AHEAD_MS = 100.0
+#: A signal is seen when a wait for messages ends: this long after it, at most.
+SIGNAL_WAIT_S = 0.1
 
 
 class PipelineNode(LifecycleNode):  # type: ignore[misc]
@@ -248,37 +252,34 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
         except DataError as error:
             self.unusable(messages[0].header, str(error))
         except Exception as error:  # a fault of ours: one frame is lost, the robot drives on
-            if self.context.ok():  # else it is only that publishers are gone
-                if self.health.remark("fault", repr(error)):
-                    self.get_logger().error(traceback.format_exc())
-                self.unusable(messages[0].header, f"fault: {error!r}")
+            if self.health.remark("fault", repr(error)):
+                self.get_logger().error(traceback.format_exc())
+            self.unusable(messages[0].header, f"fault: {error!r}")
 
 
 def run(make_node: Callable[[], PipelineNode], args: list[str] | None = None) -> int:
     """The node's process until SIGINT or SIGTERM; returns the exit code."""
-    rclpy.init(args=args)
+    ending = Ending()
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     node: PipelineNode | None = None
     executor, give_back = SingleThreadedExecutor(), GivingBack()
     try:
         node = make_node()
         if node.config.autostart and not node.start():
-            return 1 if rclpy.ok() else 0  # a signal fails the transition: that is no fault
+            return 1
         executor.add_node(node)
-        while rclpy.ok():
-            # a signal between two waits is missed by a wait without end, as in executor.spin()
-            executor.spin_once(timeout_sec=0.5)
+        while not ending.is_due:
+            executor.spin_once(timeout_sec=SIGNAL_WAIT_S)
             give_back()
     except AlikeError as error:
         get_logger(node.get_name() if node else "alike_ros").fatal(str(error))
         return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except KeyboardInterrupt:
         pass
-    except Exception:
-        if rclpy.ok():  # else a signal came while the node was being made
-            raise
     finally:
         executor.shutdown()
         if node is not None:
             node.close()
-        rclpy.try_shutdown()
+        rclpy.shutdown()
+        ending.close()
     return 0
