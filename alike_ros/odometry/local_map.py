@@ -3,34 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alike_ros.geometry import Array, inverse, transform
+from alike_ros.odometry.shutter import Exposure
 from alike_ros.odometry.view import View
 
 Rows = NDArray[np.int64]
+#: Readout times this close bend an image alike, to a tenth of a pixel.
+_SAME_S = 1e-4
 
 
 @dataclass(eq=False)
 class Keyframe:
     """A view with a known pose, one of those that hold the map together.
 
-    landmarks (N,): the row of each keypoint's landmark in the map, -1 where it has none;
-    covariance (6, 6) of world_from_cam, as in Estimate.
+    bent is its view as it was taken; landmarks (N,): the row of each keypoint's landmark in the
+    map, -1 where it has none; covariance (6, 6) of world_from_cam, as in Estimate.
     """
 
-    view: View
+    bent: View
     world_from_cam: Array
     covariance: Array
+    exposure: Exposure | None = None  # None: how the camera turned is not known yet
+    view: View = field(init=False)
     landmarks: Rows = field(init=False)
     last_used: int = 0  # the number of the frame that was last tracked by it
     most_inliers: int = 1  # that any frame shared with it
 
     def __post_init__(self) -> None:
-        self.landmarks = np.full(len(self.view.bearings), -1, np.int64)
+        self.landmarks = np.full(len(self.bent.bearings), -1, np.int64)
+        self.view = (
+            self.bent if self.exposure is None else self.bent.straightened(self.exposure.bend)
+        )
+
+    def straighten(self, readout_s: float) -> None:
+        """The view as a global shutter would have taken it, if its rows took this long to read."""
+        exposure = self.exposure
+        if exposure is not None and abs(exposure.readout_s - readout_s) > _SAME_S:
+            self.exposure = replace(exposure, readout_s=readout_s)
+            self.view = self.bent.straightened(self.exposure.bend)
 
     @property
     def rows(self) -> Rows:

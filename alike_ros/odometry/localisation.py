@@ -119,6 +119,8 @@ def _pose(
         view.bearings[keypoints],
         sensor.max_error,
         tracking.ransac_iterations,
+        view.rows[keypoints],
+        view.bent,
     )
     if pose is None or pose.num_inliers < tracking.min_inliers:
         return None

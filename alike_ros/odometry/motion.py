@@ -11,6 +11,8 @@ from alike_ros.geometry import Array, adjoint, from_Rt, inverse, rotation_exp, r
 
 #: Of a camera in the hand, rad/s^2: what a prediction is off by.
 _ANGULAR_ACCELERATION = 2.0
+#: No camera takes images at a higher rate than these seconds allow.
+_SHORTEST_S = 1e-3
 
 
 class Gyroscope(Protocol):
@@ -61,7 +63,7 @@ class Motion:
 
     def bridges(self, stamp_ns: int) -> bool:
         """Whether a prediction still counts."""
-        return self._gap_s(stamp_ns) <= self.bridge_s
+        return self.gap_s(stamp_ns) <= self.bridge_s
 
     def predicted(self, stamp_ns: int) -> Array:
         """The pose at a time, world_from_cam: at constant velocity, but not for long."""
@@ -69,12 +71,20 @@ class Motion:
         turn = self._gyroscope(last.stamp_ns, stamp_ns)
         if before is None:
             return last.world_from_cam @ from_Rt(np.eye(3) if turn is None else turn, np.zeros(3))
-        ahead_s = min(self._gap_s(stamp_ns), self.bridge_s)
+        ahead_s = min(self.gap_s(stamp_ns), self.bridge_s)
         share = ahead_s * 1e9 / (last.stamp_ns - before.stamp_ns)
         step = inverse(before.world_from_cam) @ last.world_from_cam
         if turn is None:
             turn = rotation_exp(share * rotation_log(step[:3, :3]))
         return last.world_from_cam @ from_Rt(turn, share * step[:3, 3])
+
+    def turn_rate(self, stamp_ns: int) -> Array:
+        """Predicted angular velocity (3,), rad/s, in the camera's axes."""
+        ahead_s = min(self.gap_s(stamp_ns), self.bridge_s)
+        if not ahead_s:
+            return np.zeros(3)
+        step = inverse(self.last.world_from_cam) @ self.predicted(stamp_ns)
+        return rotation_log(step[:3, :3]) / ahead_s
 
     def covariance(self, stamp_ns: int, distance: float) -> Array:
         """Of the predicted pose (6, 6): the velocity changes like that of a hand-held camera.
@@ -84,10 +94,10 @@ class Motion:
         """
         last = self.last
         to_cam = adjoint(inverse(self.predicted(stamp_ns)) @ last.world_from_cam)
-        turn = _ANGULAR_ACCELERATION / 2 * self._gap_s(stamp_ns) ** 2
+        turn = _ANGULAR_ACCELERATION / 2 * self.gap_s(stamp_ns) ** 2
         drift = np.diag([(turn * distance) ** 2] * 3 + [turn**2] * 3)
         return np.asarray(to_cam @ last.covariance @ to_cam.T + drift)
 
-    def _gap_s(self, stamp_ns: int) -> float:
-        """Seconds since the last tracked frame."""
-        return (stamp_ns - self.last.stamp_ns) * 1e-9
+    def gap_s(self, stamp_ns: int) -> float:
+        """Seconds since the last tracked frame; stamps that are closer do not tell velocities."""
+        return max((stamp_ns - self.last.stamp_ns) * 1e-9, _SHORTEST_S)

@@ -12,7 +12,15 @@ from alike_ros.camera import Camera, StereoCamera
 from alike_ros.config import Config
 from alike_ros.errors import DataError
 from alike_ros.features import Features
-from alike_ros.geometry import Array, adjoint, inverse, parallax_deg, transform, triangulate
+from alike_ros.geometry import (
+    Array,
+    adjoint,
+    inverse,
+    parallax_deg,
+    rotation_log,
+    transform,
+    triangulate,
+)
 from alike_ros.matching import match_mutual
 from alike_ros.odometry.adjuster import Background, adjust_now
 from alike_ros.odometry.estimate import Estimate, Status
@@ -22,6 +30,7 @@ from alike_ros.odometry.mapping import Mapper
 from alike_ros.odometry.motion import Gyroscope, Moment, Motion, no_gyroscope
 from alike_ros.odometry.pose import relative_pose
 from alike_ros.odometry.sensor import Sensor
+from alike_ros.odometry.shutter import Exposure, Shutter
 from alike_ros.odometry.view import View
 
 #: Keyframes that a lost frame is matched with; other ones at the next frame.
@@ -76,6 +85,7 @@ class VisualOdometry:
         self._last_stamp_ns: int | None = None
         self._frame = 0
         self._map_index = 0
+        self._shutter = Shutter()
         self._new_map(np.eye(4), np.zeros((6, 6)))
 
     def _new_map(self, world_from_cam: Array, covariance: Array) -> None:
@@ -119,10 +129,13 @@ class VisualOdometry:
         self._mapper.collect()
         if not len(self._map):
             return self._initialise(view, self._map)
+        motion, gap_s = self._motion, self._motion.gap_s(stamp_ns)
+        turn_rate = motion.turn_rate(stamp_ns)
+        expected = self._shutter.expected(turn_rate, gap_s, self._reference.exposure)
         located = locate(
-            view,
+            view.straightened(expected.bend),
             self._map,
-            self._motion.predicted(stamp_ns),
+            motion.predicted(stamp_ns),
             self._tried(self._map),
             self._last_inliers,
             self._sensor,
@@ -130,7 +143,12 @@ class VisualOdometry:
         )
         if located is None:
             return self._without_pose(view, self._map)
-        return self._tracked(view, self._map, located)
+        turn = (inverse(motion.last.world_from_cam) @ located.world_from_cam)[:3, :3]
+        turn_rate = rotation_log(turn) / gap_s
+        if self._reference.exposure is None:
+            self._reference.exposure = Exposure(turn_rate, np.zeros(3), 0.0)
+        exposure = self._shutter.learn(expected, located.pose.bend, turn_rate)
+        return self._tracked(view, exposure, self._map, located)
 
     def _start(self, view: View) -> Estimate:
         """The first frame of a map, if there is anything to see."""
@@ -141,7 +159,7 @@ class VisualOdometry:
             return self._estimate(view, Status.INITIALISING)
         self._map = LocalMap(view.descriptors.shape[1])
         self._mapper = Mapper(self._map, self._sensor, self._match, self._adjuster)
-        keyframe = Keyframe(view, world_from_cam, covariance)
+        keyframe = self._reference = Keyframe(view, world_from_cam, covariance)
         self._mapper.insert(keyframe, adjust=False)
         if not metric:
             return self._estimate(view, Status.INITIALISING, is_keyframe=True)
@@ -187,16 +205,19 @@ class VisualOdometry:
         for i in order[first : first + _TRIED]:
             yield local_map.keyframes[i]
 
-    def _tracked(self, view: View, local_map: LocalMap, located: Located) -> Estimate:
+    def _tracked(
+        self, view: View, exposure: Exposure, local_map: LocalMap, located: Located
+    ) -> Estimate:
         """Moves on, with the view as a keyframe where it is time for one."""
         in_view = local_map.in_view(located.pose.cam_from_world, self._sensor.half_size)
         local_map.count_sightings(in_view, located.rows)
         shared = local_map.shared(located.rows)
         reference = local_map.keyframes[int(shared.argmax())]
         reference.last_used = self._frame
+        self._reference = reference
         reference.most_inliers = max(reference.most_inliers, int(shared.max()))
         covariance = located.pose.covariance + _carried(reference, located.world_from_cam)
-        tracked = Keyframe(view, located.world_from_cam, covariance)
+        tracked = Keyframe(view, located.world_from_cam, covariance, exposure)
         is_keyframe = self._is_due(local_map, reference, int(shared.max()), located)
         if is_keyframe:
             local_map.observe(tracked, located.rows, located.keypoints)

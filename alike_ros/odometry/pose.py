@@ -8,12 +8,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from alike_ros.geometry import Array, from_Rt, rotation_exp, skew, transform, triangulate
+from alike_ros.geometry import Array, from_Rt, rotation_exp, skew, transform, triangulate, turned
 from alike_ros.odometry.noise import excess
+from alike_ros.odometry.shutter import STRAIGHT, Bend
 
 _ITERATIONS = 10
 #: Residuals beyond this many standard deviations weigh less (Huber 1964).
 _HUBER = 1.345
+#: A bend that is known to this many radians, a hundredth of a pixel, needs no estimate.
+_STRAIGHT = 1e-5
 #: Gates of the refinement after RANSAC, in multiples of the largest error.
 _GATES = (4, 2, 1)
 
@@ -22,13 +25,15 @@ _GATES = (4, 2, 1)
 class PoseResult:
     """A pose, the matches that agree with it, and how sure it is.
 
-    cam_from_world (4, 4); inliers (N,) bool; covariance (6, 6) of (translation, rotation) in the
-    camera's frame: cam_from_world_true = exp(error) @ cam_from_world.
+    cam_from_world (4, 4), at the middle row; inliers (N,) bool; covariance (6, 6) of
+    (translation, rotation) in the camera's frame: cam_from_world_true = exp(error) @
+    cam_from_world; bend: how the camera turned while the image was read.
     """
 
     cam_from_world: Array
     inliers: NDArray[np.bool_]
     covariance: Array
+    bend: Bend = STRAIGHT
 
     @property
     def num_inliers(self) -> int:
@@ -37,12 +42,19 @@ class PoseResult:
 
 
 def pose_from_points(
-    points: Array, spread: Array, bearings: Array, max_error: float, iterations: int
+    points: Array,
+    spread: Array,
+    bearings: Array,
+    max_error: float,
+    iterations: int,
+    rows: Array,
+    bent: Bend = STRAIGHT,
 ) -> PoseResult | None:
     """Pose of a camera that sees points (N, 3) along bearings (N, 2): P3P in RANSAC, refined.
 
     spread (N, 3): one standard deviation of each point, along the ray that it was measured on;
-    max_error: largest reprojection error of an inlier, at z = 1 (pixels over focal length).
+    max_error: largest reprojection error of an inlier, at z = 1 (pixels over focal length);
+    rows (N,) of the keypoints and bent: what is known of a rolling shutter (View).
     Refinement begins with a wider gate: a rolling shutter or blur bends the image, and RANSAC may
     pick the points of one part of it, which fit together and give a bad pose. None where no pose
     is found.
@@ -63,26 +75,38 @@ def pose_from_points(
         return None
     cam_from_world = from_Rt(rotation_exp(np.asarray(rotvec, np.float64)[:, 0]), t)
     results: list[PoseResult] = []
+    start = bent.mean
     for factor in _GATES:
-        result = refine(cam_from_world, points, spread, bearings, factor * max_error)
+        gate = factor * max_error
+        result = refine(cam_from_world, points, spread, bearings, gate, rows, bent, start)
         if result is None:
             return None
-        cam_from_world = result.cam_from_world
+        cam_from_world, start = result.cam_from_world, result.bend.mean
         results.append(result)
     # the widest gate tells the noise: narrow ones leave out what it does to the picture
     return replace(results[-1], covariance=results[0].covariance)
 
 
 def refine(
-    cam_from_world: Array, points: Array, spread: Array, bearings: Array, max_error: float
+    cam_from_world: Array,
+    points: Array,
+    spread: Array,
+    bearings: Array,
+    max_error: float,
+    rows: Array,
+    bent: Bend = STRAIGHT,
+    bend: Array = STRAIGHT.mean,
 ) -> PoseResult | None:
     """Gauss-Newton on the reprojection error; None where it is singular.
 
     A residual's covariance is that of the keypoint plus that of the point, which matters along
-    one line of the image only. Weights are Huber's; the keypoints' noise is estimated.
+    one line of the image only. Weights are Huber's; the keypoints' noise is estimated. With the
+    pose, beginning at `bend`, goes the bend, as far as its covariance leaves it open.
     """
+    is_bent = np.trace(bent.covariance) > _STRAIGHT**2
+    prior = np.linalg.inv(bent.covariance) if is_bent else np.zeros((3, 3))
     for _ in range(_ITERATIONS):
-        points_in_cam = transform(cam_from_world, points)
+        points_in_cam = _when_read(transform(cam_from_world, points), rows, bend)
         residuals = _residuals(points_in_cam, bearings)
         inliers = _within(points_in_cam, residuals, max_error)
         if inliers.sum() < 6:
@@ -94,20 +118,34 @@ def refine(
         whitened = (W @ residuals[:, :, None])[..., 0]
         distance = np.sqrt((residuals * whitened).sum(1))
         W *= np.minimum(1, _HUBER / np.maximum(distance, 1e-12))[:, None, None]
-        WJ = (W @ J).reshape(-1, 6)  # (2n, 6)
-        H = J.reshape(-1, 6).T @ WJ
+        if is_bent:
+            J = np.concatenate([J, -rows[inliers, None, None] * J[:, :, 3:]], axis=2)
+        size = J.shape[2]
+        WJ = (W @ J).reshape(-1, size)  # (2n, 6 or 9)
+        H, gradient = J.reshape(-1, size).T @ WJ, residuals.ravel() @ WJ
+        if is_bent:
+            H[6:, 6:] += prior
+            gradient[6:] += prior @ (bent.mean - bend)
         try:
-            information = np.linalg.inv(H)
+            covariance = np.linalg.inv(H)
         except np.linalg.LinAlgError:
             return None
-        step = information @ (residuals.ravel() @ WJ)
-        cam_from_world = from_Rt(rotation_exp(step[3:]), step[:3]) @ cam_from_world
+        step = covariance @ gradient
+        cam_from_world = from_Rt(rotation_exp(step[3:6]), step[:3]) @ cam_from_world
+        if is_bent:
+            bend = bend + step[6:]
         if np.abs(step).max() < 1e-6:
             break
-    covariance = excess(residuals / sigma, bearings[inliers]) * information
-    points_in_cam = transform(cam_from_world, points)
+    scale = excess(residuals / sigma, bearings[inliers])
+    points_in_cam = _when_read(transform(cam_from_world, points), rows, bend)
     inliers = _within(points_in_cam, _residuals(points_in_cam, bearings), max_error)
-    return PoseResult(cam_from_world, inliers, covariance)
+    found = Bend(bend, covariance[6:, 6:]) if is_bent else bent
+    return PoseResult(cam_from_world, inliers, scale * covariance[:6, :6], found)
+
+
+def _when_read(points_in_cam: Array, rows: Array, bend: Array) -> Array:
+    """Where the camera has points (N, 3) when the rows (N,) in which it sees them are read."""
+    return turned(points_in_cam, -rows[:, None] * bend) if bend.any() else points_in_cam
 
 
 def relative_pose(bearings0: Array, bearings1: Array, max_error: float) -> PoseResult | None:

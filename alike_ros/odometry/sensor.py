@@ -72,6 +72,7 @@ class Sensor:
         return View(
             stamp_ns,
             self.camera.bearings(features.keypoints),
+            features.keypoints[:, 1] / self.camera.height - 0.5,
             features.descriptors,
             depths,
             self.noise.inverse_depth * depths**2,

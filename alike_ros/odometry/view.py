@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,23 +12,27 @@ from alike_ros.camera import Camera, StereoCamera
 from alike_ros.config import DepthConfig
 from alike_ros.errors import DataError
 from alike_ros.features import Features
-from alike_ros.geometry import Array
+from alike_ros.geometry import Array, turned
 from alike_ros.matching import match_pairs, pairs_between
+from alike_ros.odometry.shutter import STRAIGHT, Bend
 
 
 @dataclass(frozen=True)
 class View:
     """Features of one image, undistorted.
 
-    bearings (N, 2): rays, (x, y) at z = 1; descriptors (N, D); depths (N,) metres along z and
-    their standard deviations depth_sigmas (N,), NaN where unknown.
+    bearings (N, 2): rays, (x, y) at z = 1; rows (N,) of the keypoints, from -0.5, the first of
+    the image, to 0.5; descriptors (N, D); depths (N,) metres along z and their standard deviations
+    depth_sigmas (N,), NaN where unknown; bent: how a rolling shutter may still bend all this.
     """
 
     stamp_ns: int
     bearings: Array
+    rows: Array
     descriptors: NDArray[np.float32]
     depths: Array
     depth_sigmas: Array
+    bent: Bend = STRAIGHT
 
     @property
     def rays(self) -> Array:
@@ -39,6 +43,20 @@ class View:
     def points_in_cam(self) -> Array:
         """(N, 3), NaN where the depth is unknown."""
         return self.rays * self.depths[:, None]
+
+    def straightened(self, bend: Bend) -> View:
+        """As a global shutter would have taken it when the middle row was read.
+
+        bend: what these bearings and depths have, of which its uncertainty is left.
+        """
+        x, y, z = turned(self.rays, self.rows[:, None] * bend.mean).T
+        return replace(
+            self,
+            bearings=np.stack([x / z, y / z], axis=1),
+            depths=self.depths * z,
+            depth_sigmas=self.depth_sigmas * z,
+            bent=Bend(np.zeros(3), bend.covariance),
+        )
 
 
 def sampled_depth(depth: NDArray[Any], keypoints: NDArray[Any], config: DepthConfig) -> Array:

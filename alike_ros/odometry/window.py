@@ -52,7 +52,8 @@ def select(
     """The newest keyframe, those that see most of what it sees, and their landmarks.
 
     Other keyframes that see these landmarks are held, so that the window stays in its place.
-    Where there are none, its oldest keyframe is, and, for want of a scale, the next one too.
+    Where there are none, its oldest keyframe is, and, for want of a scale, the next one too. All
+    are straightened as the newest is, by what is known of the readout time by now.
     Returns the keyframes in the order of the window's poses as well, the newest first; None where
     nothing is left to move.
     """
@@ -72,6 +73,9 @@ def select(
         free = [keyframe for keyframe in free if keyframe not in oldest]
     if not free:
         return None
+    if newest.exposure is not None:
+        for keyframe in [*free, *held]:
+            keyframe.straighten(newest.exposure.readout_s)
     return [*free, *held], _copied(local_map, free, held, rows, noise)
 
 

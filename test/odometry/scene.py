@@ -23,10 +23,19 @@ class Scene:
         self.descriptors = descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True)
 
     def see(
-        self, world_from_cam: np.ndarray, noise_px: float = 0.3, outliers: float = 0.1
+        self,
+        world_from_cam: np.ndarray,
+        noise_px: float = 0.3,
+        outliers: float = 0.1,
+        bend: np.ndarray | None = None,
     ) -> tuple[Features, np.ndarray]:
-        """Features of the points in view and their depths (N,); some of them are shuffled."""
+        """Features of the points in view and their depths (N,); some of them are shuffled.
+
+        bend (3,): how the camera turns from its first row to its last.
+        """
         in_cam = transform(inverse(world_from_cam), self.points)
+        if bend is not None:
+            in_cam = when_read(in_cam, bend)
         pixels = CAMERA.project(np.where(in_cam[:, 2:] > 0.5, in_cam, 1e6))
         inside = (in_cam[:, 2] > 0.5) & (pixels > 3).all(1) & (pixels < [636, 476]).all(1)
         seen = np.nonzero(inside)[0][:800]
@@ -40,6 +49,21 @@ class Scene:
             self.descriptors[seen].astype(np.float32),
         )
         return features, in_cam[seen, 2]
+
+
+def when_read(in_cam: np.ndarray, bend: np.ndarray) -> np.ndarray:
+    """Points (N, 3) as a rolling shutter has them when it reads the row in which they are."""
+    moved = in_cam
+    for _ in range(8):  # the row depends on the turn
+        rows = moved[:, 1] / np.maximum(moved[:, 2], 0.5) * K[1, 1] + K[1, 2]
+        share = (rows / CAMERA.height - 0.5).clip(-1, 1)
+        vectors = -share[:, None] * bend
+        angle = np.linalg.norm(vectors, axis=1, keepdims=True)
+        axis = vectors / np.maximum(angle, 1e-12)
+        along = (in_cam * axis).sum(1, keepdims=True) * axis
+        across = np.cross(axis, in_cam)
+        moved = along + np.cos(angle) * (in_cam - along) + np.sin(angle) * across  # Rodrigues
+    return moved
 
 
 def walk(n: int, step: float = 0.04, turn_deg: float = 0.5) -> list[np.ndarray]:

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from scene import when_read
 
 from alike_ros.geometry import from_Rt, inverse, rotation_angle, rotation_exp, transform
 from alike_ros.odometry.pose import pose_from_points, refine, relative_pose
+from alike_ros.odometry.shutter import Bend
 
 TRUE = from_Rt(rotation_exp(np.array([0.05, -0.1, 0.02])), np.array([0.2, -0.1, 0.3]))
 MAX_ERROR = 3 / 500
@@ -29,20 +31,41 @@ def spread(points):
     return np.zeros_like(points)
 
 
+def rows(bearings):
+    return (bearings[:, 1] * 500 + 240) / 480 - 0.5
+
+
 def test_exact_points_give_the_exact_pose():
     points, bearings, _ = observed()
-    result = pose_from_points(points, spread(points), bearings, MAX_ERROR, 300)
+    result = pose_from_points(points, spread(points), bearings, MAX_ERROR, 300, rows(bearings))
     assert max(error(result.cam_from_world)) < 1e-6
     assert result.inliers.all()
 
 
 def test_outliers_are_found():
     points, bearings, wrong = observed(noise=0.5 / 500, outliers=0.5)
-    result = pose_from_points(points, spread(points), bearings, MAX_ERROR, 300)
+    result = pose_from_points(points, spread(points), bearings, MAX_ERROR, 300, rows(bearings))
     metres, degrees = error(result.cam_from_world)
     assert metres < 0.005  # measured 0.0008
     assert degrees < 0.05  # measured 0.006
     assert (result.inliers == ~wrong).mean() > 0.97
+
+
+def test_a_bent_image_gives_pose_and_bend():
+    """As a camera takes it that turns at 2 rad/s and reads for 25 ms: 27 pixels top to bottom."""
+    bend = np.array([0.01, -0.05, 0.02])
+    points, _, _ = observed()
+    in_cam = when_read(transform(TRUE, points), bend)
+    bearings = in_cam[:, :2] / in_cam[:, 2:]
+    open_bend = Bend(np.zeros(3), 0.03**2 * np.eye(3))
+    arguments = points, spread(points), bearings, MAX_ERROR, 300, rows(bearings)
+    result = pose_from_points(*arguments, open_bend)
+    assert max(error(result.cam_from_world)) < 1e-4  # measured 1e-5
+    np.testing.assert_allclose(result.bend.mean, bend, atol=1e-4)  # off by 4e-6
+    assert result.inliers.all()
+    straight = pose_from_points(*arguments)
+    assert error(straight.cam_from_world)[0] > 0.02  # measured 0.11
+    assert straight.num_inliers < 200  # measured 104
 
 
 def test_covariance_tells_the_error():
@@ -50,7 +73,7 @@ def test_covariance_tells_the_error():
     nees = []
     for seed in range(40):
         points, bearings, _ = observed(60, noise=0.5 / 500, seed=seed)
-        result = refine(TRUE, points, spread(points), bearings, MAX_ERROR)
+        result = refine(TRUE, points, spread(points), bearings, MAX_ERROR, rows(bearings))
         delta = TRUE @ inverse(result.cam_from_world)
         twist = np.array(
             [*delta[:3, 3], delta[2, 1], delta[0, 2], delta[1, 0]]
@@ -67,8 +90,8 @@ def test_uncertain_depths_weigh_less():
     ray = points / points[:, 2:]
     sigma = np.where(off, 0.3, 1e-3)
     moved = points + ray * (rng.normal(0, 1, 200) * sigma)[:, None]
-    told = refine(TRUE, moved, ray * sigma[:, None], bearings, 0.05)
-    untold = refine(TRUE, moved, spread(points), bearings, 0.05)
+    told = refine(TRUE, moved, ray * sigma[:, None], bearings, 0.05, rows(bearings))
+    untold = refine(TRUE, moved, spread(points), bearings, 0.05, rows(bearings))
     assert error(told.cam_from_world)[0] < 0.5 * error(untold.cam_from_world)[0]  # measured 0.1
 
 
@@ -76,14 +99,16 @@ def test_uncertain_depths_weigh_less():
 def test_too_few_points_give_none(n):
     points, bearings, _ = observed(max(n, 1))
     points, bearings = points[:n], bearings[:n]
-    assert pose_from_points(points, spread(points), bearings, MAX_ERROR, 300) is None
+    assert (
+        pose_from_points(points, spread(points), bearings, MAX_ERROR, 300, rows(bearings)) is None
+    )
     assert relative_pose(bearings, bearings, MAX_ERROR) is None
 
 
 def test_points_without_a_common_pose_give_no_inliers():
     rng = np.random.default_rng(0)
     points, bearings = rng.uniform(1, 5, (100, 3)), rng.uniform(-0.6, 0.6, (100, 2))
-    result = pose_from_points(points, spread(points), bearings, MAX_ERROR, 300)
+    result = pose_from_points(points, spread(points), bearings, MAX_ERROR, 300, rows(bearings))
     assert result is None or result.num_inliers < 15
 
 
