@@ -35,6 +35,8 @@ from alike_ros.odometry.view import View
 
 #: Keyframes that a lost frame is matched with; other ones at the next frame.
 _TRIED = 3
+#: Share of what is usually found in a place, for a lost camera to be there.
+_CONVINCING = 0.25
 #: A keyframe agrees with this share of what it is matched with,
 _AGREEING = 0.4
 #: unless inliers have come down to this multiple of the fewest that count as tracked.
@@ -141,7 +143,7 @@ class VisualOdometry:
             self._sensor,
             self._match,
         )
-        if located is None:
+        if located is None or not self._is_convincing(view, located, self._map):
             return self._without_pose(view, self._map)
         turn = (inverse(motion.last.world_from_cam) @ located.world_from_cam)[:3, :3]
         turn_rate = rotation_log(turn) / gap_s
@@ -204,6 +206,17 @@ class VisualOdometry:
         first = self._lost_frames * _TRIED % len(order)
         for i in order[first : first + _TRIED]:
             yield local_map.keyframes[i]
+
+    def _is_convincing(self, view: View, located: Located, local_map: LocalMap) -> bool:
+        """Whether a camera that was lost is where its view says: places may look alike.
+
+        In another place, only some of what should be in view is found.
+        """
+        if self._motion.bridges(view.stamp_ns):
+            return True
+        in_view = local_map.in_view(located.pose.cam_from_world, self._sensor.half_size)
+        usual = (local_map.found[in_view] / local_map.visible[in_view]).sum()
+        return len(located) >= _CONVINCING * min(usual, len(view.bearings))
 
     def _tracked(
         self, view: View, exposure: Exposure, local_map: LocalMap, located: Located

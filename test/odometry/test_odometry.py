@@ -155,6 +155,24 @@ def test_a_long_gap_is_lost_and_then_found(mode):
     assert {e.map_index for e in estimates} == {0}
 
 
+@pytest.mark.parametrize(("share", "is_there"), [(0.15, False), (0.6, True)])
+def test_another_place_that_looks_alike_is_no_return(share, is_there):
+    """A share of the points is in both: furniture of the same kind, or much that has changed."""
+    poses, scene, other = walk(40), Scene(), Scene(seed=1)
+    same = scene.rng.random(len(scene.points)) < share
+    other.points[same], other.descriptors[same] = scene.points[same], scene.descriptors[same]
+    odometry, estimates = VisualOdometry(CAMERA, Config(mode="rgbd")), []
+    for i, pose in enumerate(poses):
+        place = scene if i < 20 else other
+        features, depths = place.see(pose)
+        depth = depth_image(features, depths)
+        stamp_ns = i * 33_000_000 + (i >= 20) * 2_000_000_000  # two seconds between the places
+        estimates.append(odometry.track(stamp_ns, features, depth))
+    assert {e.status for e in estimates[:20]} == {Status.TRACKING}
+    expected = Status.TRACKING if is_there else Status.LOST
+    assert {e.status for e in estimates[20:]} == {expected}
+
+
 def test_a_new_map_starts_where_the_last_pose_was():
     poses, scene = walk(60), Scene()
     config = override(Config(mode="rgbd"), {"reset_countdown": 5})
