@@ -13,6 +13,8 @@ from alike_ros.odometry.noise import excess
 from alike_ros.odometry.shutter import STRAIGHT, Bend
 
 _ITERATIONS = 10
+#: A pose that moves by less than this many of its standard deviations has converged.
+_SETTLED = 0.03
 #: Residuals beyond this many standard deviations weigh less (Huber 1964).
 _HUBER = 1.345
 #: A bend that is known to this many radians, a hundredth of a pixel, needs no estimate.
@@ -134,7 +136,7 @@ def refine(
         cam_from_world = from_Rt(rotation_exp(step[3:6]), step[:3]) @ cam_from_world
         if is_bent:
             bend = bend + step[6:]
-        if np.abs(step).max() < 1e-6:
+        if gradient @ step < _SETTLED**2:
             break
     scale = excess(residuals / sigma, bearings[inliers])
     points_in_cam = _when_read(transform(cam_from_world, points), rows, bend)
@@ -145,7 +147,7 @@ def refine(
 
 def _when_read(points_in_cam: Array, rows: Array, bend: Array) -> Array:
     """Where the camera has points (N, 3) when the rows (N,) in which it sees them are read."""
-    return turned(points_in_cam, -rows[:, None] * bend) if bend.any() else points_in_cam
+    return turned(points_in_cam, -bend, rows) if bend.any() else points_in_cam
 
 
 def relative_pose(bearings0: Array, bearings1: Array, max_error: float) -> PoseResult | None:
