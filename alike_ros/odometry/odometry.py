@@ -35,8 +35,10 @@ from alike_ros.odometry.view import View
 
 #: Keyframes that a lost frame is matched with; other ones at the next frame.
 _TRIED = 3
-#: Share of what is usually found in a place, for a lost camera to be there.
+#: Share of what is usually found in a place, for a lost camera to be there, and
 _CONVINCING = 0.25
+#: how far from its last place, as a share of the distance of what it sees.
+_NEAR = 0.2
 #: A keyframe agrees with this share of what it is matched with,
 _AGREEING = 0.4
 #: unless inliers have come down to this multiple of the fewest that count as tracked.
@@ -210,12 +212,17 @@ class VisualOdometry:
     def _is_convincing(self, view: View, located: Located, local_map: LocalMap) -> bool:
         """Whether a camera that was lost is where its view says: places may look alike.
 
-        In another place, only some of what should be in view is found.
+        In another place, only some of what should be in view is found. Where the camera was last,
+        less will do.
         """
         if self._motion.bridges(view.stamp_ns):
             return True
+        points = transform(located.pose.cam_from_world, local_map.positions[located.rows])
+        moved = located.world_from_cam[:3, 3] - self._motion.last.world_from_cam[:3, 3]
+        if np.linalg.norm(moved) < _NEAR * np.median(np.linalg.norm(points, axis=1)):
+            return True
         in_view = local_map.in_view(located.pose.cam_from_world, self._sensor.half_size)
-        usual = (local_map.found[in_view] / local_map.visible[in_view]).sum()
+        usual = float((local_map.found[in_view] / local_map.visible[in_view]).sum())
         return len(located) >= _CONVINCING * min(usual, len(view.bearings))
 
     def _tracked(

@@ -163,8 +163,8 @@ def test_another_place_that_looks_alike_is_no_return(share, is_there):
     other.points[same], other.descriptors[same] = scene.points[same], scene.descriptors[same]
     odometry, estimates = VisualOdometry(CAMERA, Config(mode="rgbd")), []
     for i, pose in enumerate(poses):
-        place = scene if i < 20 else other
-        features, depths = place.see(pose)
+        place, away = (scene, 0.0) if i < 20 else (other, 3.0)  # metres; 7 to what is seen
+        features, depths = place.see(from_Rt(np.eye(3), np.array([away, 0, 0])) @ pose)
         depth = depth_image(features, depths)
         stamp_ns = i * 33_000_000 + (i >= 20) * 2_000_000_000  # two seconds between the places
         estimates.append(odometry.track(stamp_ns, features, depth))
