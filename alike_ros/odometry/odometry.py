@@ -36,7 +36,7 @@ from alike_ros.odometry.view import View
 #: Keyframes that a lost frame is matched with; other ones at the next frame.
 _TRIED = 3
 #: Share of what is usually found in a place, for a lost camera to be there, and
-_CONVINCING = 0.25
+_CONVINCING = 0.4
 #: how far from its last place, as a share of the distance of what it sees.
 _NEAR = 0.2
 #: A keyframe agrees with this share of what it is matched with,
