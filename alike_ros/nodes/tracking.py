@@ -274,6 +274,7 @@ class Tracking:
             "is_keyframe": estimate.is_keyframe,
             "metric_scale": estimate.metric_scale or self._scale.known,
             **measured,
+            "readout_ms": self._odometry.readout_s * 1e3 if self._odometry else 0.0,
             "track_ms": track_ms,
             "wait_ms": self._node.wait_ms,
         }

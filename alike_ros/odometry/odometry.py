@@ -101,6 +101,11 @@ class VisualOdometry:
         self._lost_frames = 0
 
     @property
+    def readout_s(self) -> float:
+        """How long the camera reads an image, as its images tell it, seconds; 0 at first."""
+        return self._shutter.readout_s
+
+    @property
     def landmarks(self) -> Array:
         """The map's points (L, 3), in the world; (0, 3) without a map."""
         return np.empty((0, 3)) if self._map is None else self._map.positions
@@ -187,7 +192,11 @@ class VisualOdometry:
         parallax = parallax_deg(points, np.zeros(3), first_from_cam[:3, 3])
         if np.median(parallax) < self.config.keyframe.start_parallax_deg:
             return self._estimate(view, Status.INITIALISING, num_matches=len(matches))
-        second = Keyframe(view, first.world_from_cam @ first_from_cam, first.covariance)
+        gap_s = (view.stamp_ns - first.view.stamp_ns) * 1e-9
+        first.exposure = Exposure(rotation_log(first_from_cam[:3, :3]) / gap_s, np.zeros(3), 0.0)
+        second = Keyframe(
+            view, first.world_from_cam @ first_from_cam, first.covariance, first.exposure
+        )
         self._mapper.insert_pair(second, matches[result.inliers])
         return self._moved_on(second, num_matches=len(matches), num_inliers=result.num_inliers)
 

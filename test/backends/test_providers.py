@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import onnxruntime
 import pytest
+from blocks import blocks
 
 from alike_ros.backends import load_extractor, providers
 from alike_ros.backends.engines import Machine, engine_folder, engine_key, is_built, mark_built
@@ -20,11 +21,6 @@ from alike_ros.resources import share_path
 MODEL = share_path("models/alike-t.onnx")
 FORM = FeaturesForm(480, 640, 1000)
 MACHINE = Machine("NVIDIA Orin, 8.7", "100300", "1.23.0")
-
-
-def noise(height=96, width=128):
-    rng = np.random.default_rng(0)
-    return rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 @pytest.fixture
@@ -193,7 +189,7 @@ def test_cuda_makes_a_graph_for_each_size(gpu):
         ((96, 128), DetectorConfig(top_k=60, sub_pixel=False)),
     ):
         extractor.detector = reference.detector = detector
-        a, b = extractor(noise(*size)), reference(noise(*size))
+        a, b = extractor(blocks(*size)), reference(blocks(*size))
         np.testing.assert_allclose(a.keypoints, b.keypoints, atol=1e-3)
         np.testing.assert_allclose(a.descriptors, b.descriptors, atol=1e-3)
     assert "alike-t in fp32 on cuda" in extractor.description
@@ -203,14 +199,14 @@ def test_cuda_serves_while_the_engine_is_built(gpu, tmp_path):
     config = Config(provider="tensorrt", precision="fp16", engine_cache_dir=str(tmp_path))
     extractor = load_extractor(config)
     gpu.build.clear()
-    first = extractor(noise(192, 256))
+    first = extractor(blocks(192, 256))
     assert len(first) > 100
     assert "on cuda" in extractor.description
     assert "while the TensorRT engine is being built" in extractor.description
     gpu.build.set()
     (swap,) = extractor._extractors.values()
     swap._thread.join(20)
-    np.testing.assert_array_equal(extractor(noise(192, 256)).keypoints, first.keypoints)
+    np.testing.assert_array_equal(extractor(blocks(192, 256)).keypoints, first.keypoints)
     assert extractor.description.startswith("alike-t in fp16 on tensorrt")
     (options,) = [
         o for name, o in gpu.started if name == "tensorrt" and "trt_engine_cache_path" in o
@@ -219,7 +215,7 @@ def test_cuda_serves_while_the_engine_is_built(gpu, tmp_path):
     assert is_built(tmp_path / "tensorrt" / options["trt_engine_cache_path"])
 
     again = load_extractor(config)  # the engine is there: nothing else serves
-    again(noise(192, 256))
+    again(blocks(192, 256))
     assert again.description.startswith("alike-t in fp16 on tensorrt")
     assert not isinstance(next(iter(again._extractors.values())), SwapExtractor)
 
@@ -229,7 +225,7 @@ def test_cpu_serves_where_there_is_no_cuda(gpu, monkeypatch, tmp_path):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: listed)
     extractor = load_extractor(Config(provider="tensorrt", engine_cache_dir=str(tmp_path)))
     gpu.build.clear()
-    assert len(extractor(noise(192, 256))) > 100
+    assert len(extractor(blocks(192, 256))) > 100  # 233 measured
     assert "alike-t (alike-t.onnx) on cpu" in extractor.description
     gpu.build.set()
 
@@ -239,7 +235,7 @@ def test_tensorrt_without_a_cache(gpu, caplog, tmp_path):
     extractor = load_extractor(
         Config(provider="tensorrt", engine_cache_dir=str(tmp_path / "file"))
     )
-    assert len(extractor(noise(192, 256))) > 100
+    assert len(extractor(blocks(192, 256))) > 100  # 233 measured
     assert "built again at every start" in caplog.text
 
 
@@ -248,7 +244,7 @@ def test_too_many_keypoints_for_tensorrt(gpu, tmp_path):
         provider="tensorrt", detector=DetectorConfig(top_k=0), engine_cache_dir=str(tmp_path)
     )
     with pytest.raises(ConfigError, match=r"at most 3840 keypoints, detector\.top_k is 5000"):
-        load_extractor(config)(noise())
+        load_extractor(config)(blocks())
 
 
 def test_fp16_is_for_gpus(caplog, monkeypatch):
@@ -273,7 +269,7 @@ def test_export_for_cuda(tmp_path, capsys):
     assert "200 keypoints of 96x128, fp32" in capsys.readouterr().out
     detector = DetectorConfig(top_k=200, min_score=0.0)
     features = load_extractor(Config(model=str(output), provider="cpu", detector=detector))(
-        noise()
+        blocks()
     )
     assert len(features) == 200
 
@@ -293,5 +289,5 @@ def test_export_builds_the_engine_that_is_looked_for(gpu, tmp_path, capsys):
     built = [o for name, o in gpu.started if "trt_engine_cache_path" in o]
     assert len(built) == 1
     extractor = load_extractor(Config(provider="tensorrt", engine_cache_dir=str(tmp_path)))
-    extractor(noise())
+    extractor(blocks())
     assert extractor.description.startswith("alike-t in fp32 on tensorrt")

@@ -34,7 +34,7 @@ def follow(readout_s, n=120):
         estimate = odometry.track(round(i * GAP_S * 1e9), features, depth_image(features, depths))
         assert estimate.status == Status.TRACKING
         errors.append(np.linalg.norm((inverse(pose) @ estimate.world_from_cam)[:3, 3]))
-    return max(errors), odometry._shutter.readout_s
+    return max(errors), odometry.readout_s
 
 
 @pytest.mark.parametrize("readout_s", [0.025, -0.015])
