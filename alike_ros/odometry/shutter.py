@@ -94,7 +94,7 @@ class Shutter:
         """For a view that follows; base: None where it is not known how that was taken."""
         base = base or Exposure(turn_rate, np.zeros(3), 0.0)
         H = turn_rate - base.turn_rate
-        momentary = _MOMENTARY * self._change * gap_s * (self.readout_s**2 + self._variance)
+        momentary = _MOMENTARY * self._change * gap_s * self.readout_s**2
         along = self._variance * np.outer(H, H)
         covariance = along + (momentary + _CONDITION * np.trace(along)) * np.eye(3)
         mean = self.readout_s * turn_rate - self._left(base)
