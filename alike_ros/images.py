@@ -151,7 +151,8 @@ def grey8(image: NDArray[Any]) -> NDArray[np.uint8]:
 def metres(depth: NDArray[Any], metres_per_unit: float) -> NDArray[np.float32]:
     """Depth (H, W) in any unit -> float32 metres; 0, negative and infinite become NaN."""
     scaled = np.asarray(depth * np.float32(metres_per_unit), np.float32)
-    scaled[~((scaled > 0) & np.isfinite(scaled))] = np.nan
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scaled += np.float32(0) / ((scaled > 0) & (scaled < np.inf))  # 0 or, where false, NaN
     return scaled
 
 

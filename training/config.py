@@ -23,6 +23,7 @@ class ViewConfig:
     frontal: float = 0.3  # strength of all this in the nearly frontal view
     mildest: float = 0.2  # strength of a pair, up to 1
     min_scale: float = 0.75  # photo pixels per view pixel; the largest is what fits
+    shifted: float = 0.0  # share of pairs that only differ by a shift of whole pixels
     repeated: float = 0.0  # share of pairs whose photo is overlaid with a piece of it as tiles
 
 

@@ -86,10 +86,7 @@ class Objective(nn.Module):
         of a picture without variance are none.
         """
         height, width = (side // 2 for side in like.shape[-2:])
-        colour = torch.rand(1, 3, 1, 1, generator=generator).expand(1, 3, height, width)
-        noise = torch.randn(1, 3, height, width, generator=generator)
-        strength = 0.03 * torch.rand(1, generator=generator) ** 2
-        picture = (colour + strength * noise).clamp(0, 1).to(like.device)
+        picture = empty_picture(height, width, generator).to(like.device)
         was_training = self.network.training
         self.network.eval()
         scores = self.network.score_map(self.network.levels(picture), height, width)[0, 0]
@@ -214,3 +211,16 @@ class Objective(nn.Module):
 def to_float(images: Tensor) -> Tensor:
     """uint8 (B, 3, H, W) -> [0, 1], in the memory order that convolutions like."""
     return images.to(memory_format=torch.channels_last).float() / 255
+
+
+def empty_picture(height: int, width: int, generator: torch.Generator) -> Tensor:
+    """(1, 3, H, W) in [0, 1] of one colour and weak noise; a grey half of the time.
+
+    Of the greys a third is black or white, as of a covered lens or a lamp.
+    """
+    grey, strength = torch.rand(2, generator=generator)
+    colour = (1.5 * torch.rand(3, generator=generator) - 0.25).clamp(0, 1)
+    colour = colour[:1].expand(3) if grey < 0.5 else colour
+    noise = torch.randn(1, 3, height, width, generator=generator)
+    picture: Tensor = colour[:, None, None] + 0.03 * strength**2 * noise
+    return picture.clamp(0, 1)

@@ -10,7 +10,6 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
@@ -23,6 +22,7 @@ from alike_ros.freed_memory import GivingBack
 from alike_ros.nodes.calibration import Calibration, Rig
 from alike_ros.nodes.conversions import stamp_to_ns
 from alike_ros.nodes.ending import Ending
+from alike_ros.nodes.executor import Executor
 from alike_ros.nodes.health import Expected, Health
 from alike_ros.nodes.pace import Pace
 from alike_ros.nodes.parameters import Parameters
@@ -259,10 +259,10 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
 
 def run(make_node: Callable[[], PipelineNode], args: list[str] | None = None) -> int:
     """The node's process until SIGINT or SIGTERM; returns the exit code."""
-    ending = Ending()
+    ending, give_back = Ending(), GivingBack()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     node: PipelineNode | None = None
-    executor, give_back = SingleThreadedExecutor(), GivingBack()
+    executor = Executor()
     try:
         node = make_node()
         if node.config.autostart and not node.start():

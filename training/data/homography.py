@@ -121,9 +121,29 @@ def sample_views(
     zoom = np.exp(strength * rng.uniform(-config.log_zoom, config.log_zoom))
     place0 = sample_quad(rng, config, strength * config.frontal) * scale * size[::-1] + centre
     place1 = sample_quad(rng, config, strength) * scale * zoom * size[::-1] + centre + shift
-    images = [render(levels, photo_from_view(place, size), size) for place in (place0, place1)]
-    view1_from_view0 = np.linalg.inv(photo_from_view(place1, size)) @ photo_from_view(place0, size)
+    photo_from_view0, photo_from_view1 = (
+        photo_from_view(place, size) for place in (place0, place1)
+    )
+    if config.shifted and rng.random() < config.shifted:
+        photo_from_view1 = photo_from_view0 @ whole_shift(rng, size)
+    images = [
+        render(levels, homography, size) for homography in (photo_from_view0, photo_from_view1)
+    ]
+    view1_from_view0 = np.linalg.inv(photo_from_view1) @ photo_from_view0
     return images, view1_from_view0 / view1_from_view0[2, 2]
+
+
+def whole_shift(rng: np.random.Generator, size: tuple[int, int]) -> Array:
+    """A translation (3, 3) by whole pixels, up to half of the view each way.
+
+    Both views show the same pixels in other places, so that what an error of the keypoints owes
+    to the place is seen: ALIKE's coarse levels are stretched by up to half a cell at the borders
+    (bilinear interpolation with align_corners), and pull keypoints along.
+    """
+    limit = np.array(size[::-1]) // 2
+    shift = np.eye(3)
+    shift[:2, 2] = rng.integers(-limit, limit + 1)
+    return shift
 
 
 def sample_quad(rng: np.random.Generator, config: ViewConfig, strength: float) -> Array:
