@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from alike_ros.geometry import Array, from_Rt, rotation_exp, skew, transform, triangulate, turned
+from alike_ros.geometry import Array, from_Rt, rotation_exp, transform, triangulate, turned
 from alike_ros.odometry.noise import excess
 from alike_ros.odometry.shutter import STRAIGHT, Bend
 
@@ -19,8 +19,9 @@ _SETTLED = 0.03
 _HUBER = 1.345
 #: A bend that is known to this many radians, a hundredth of a pixel, needs no estimate.
 _STRAIGHT = 1e-5
-#: Gates of the refinement after RANSAC, in multiples of the largest error.
-_GATES = (4, 2, 1)
+#: Gates of the refinement after RANSAC, in multiples of the largest error, and in how many
+#: standard deviations the pose settles in each: the next one goes on from there.
+_GATES = ((4, 0.3), (2, 0.3), (1, _SETTLED))
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,9 @@ def pose_from_points(
     cam_from_world = from_Rt(rotation_exp(np.asarray(rotvec, np.float64)[:, 0]), t)
     results: list[PoseResult] = []
     start = bent.mean
-    for factor in _GATES:
+    for factor, settled in _GATES:
         gate = factor * max_error
-        result = refine(cam_from_world, points, spread, bearings, gate, rows, bent, start)
+        result = refine(cam_from_world, points, spread, bearings, gate, rows, bent, start, settled)
         if result is None:
             return None
         cam_from_world, start = result.cam_from_world, result.bend.mean
@@ -98,6 +99,7 @@ def refine(
     rows: Array,
     bent: Bend = STRAIGHT,
     bend: Array = STRAIGHT.mean,
+    settled: float = _SETTLED,
 ) -> PoseResult | None:
     """Gauss-Newton on the reprojection error; None where it is singular.
 
@@ -113,18 +115,12 @@ def refine(
         inliers = _within(points_in_cam, residuals, max_error)
         if inliers.sum() < 6:
             return None
-        residuals, J = residuals[inliers], _jacobian(points_in_cam[inliers])  # (n, 2), (n, 2, 6)
-        along = (J[:, :, :3] @ (spread[inliers] @ cam_from_world[:3, :3].T)[:, :, None])[..., 0]
-        sigma = _noise(residuals, along)
-        W = _inverse_covariance(sigma, along)  # (n, 2, 2)
-        whitened = (W @ residuals[:, :, None])[..., 0]
-        distance = np.sqrt((residuals * whitened).sum(1))
-        W *= np.minimum(1, _HUBER / np.maximum(distance, 1e-12))[:, None, None]
-        if is_bent:
-            J = np.concatenate([J, -rows[inliers, None, None] * J[:, :, 3:]], axis=2)
-        size = J.shape[2]
-        WJ = (W @ J).reshape(-1, size)  # (2n, 6 or 9)
-        H, gradient = J.reshape(-1, size).T @ WJ, residuals.ravel() @ WJ
+        J = _jacobian(points_in_cam[inliers], rows[inliers] if is_bent else None)
+        residuals = residuals[inliers].T
+        J_weighted, weighted, sigma = _weighted(
+            J, residuals, spread[inliers] @ cam_from_world[:3, :3].T
+        )
+        H, gradient = J_weighted @ J_weighted.T, J_weighted @ weighted
         if is_bent:
             H[6:, 6:] += prior
             gradient[6:] += prior @ (bent.mean - bend)
@@ -136,9 +132,9 @@ def refine(
         cam_from_world = from_Rt(rotation_exp(step[3:6]), step[:3]) @ cam_from_world
         if is_bent:
             bend = bend + step[6:]
-        if gradient @ step < _SETTLED**2:
+        if gradient @ step < settled**2:
             break
-    scale = excess(residuals / sigma, bearings[inliers])
+    scale = excess(residuals.T / sigma, bearings[inliers])
     points_in_cam = _when_read(transform(cam_from_world, points), rows, bend)
     inliers = _within(points_in_cam, _residuals(points_in_cam, bearings), max_error)
     found = Bend(bend, covariance[6:, 6:]) if is_bent else bent
@@ -247,21 +243,33 @@ def consistent(
     return in_view0 & in_view1
 
 
+def _weighted(J: Array, residuals: Array, spread_in_cam: Array) -> tuple[Array, Array, float]:
+    """Jacobian (p, 2n) and residuals (2n,) of unit covariance, but for Huber's weights.
+
+    J (p, 2, n) and residuals (2, n) as `_jacobian` has them. The covariance of a residual is
+    sigma^2 I + along along^T: the keypoint's, which is estimated, and that of the point, which
+    spread_in_cam (n, 3) projects to.
+    """
+    along = (J[:3] * spread_in_cam.T[:, None]).sum(0)  # (2, n)
+    sigma = _noise(residuals, along)
+    squared = (along * along).sum(0)
+    # (sigma^2 I + a a^T)^(-1/2) = (I - shrink a a^T) / sigma
+    shrink = (1 - sigma / np.sqrt(sigma**2 + squared)) / np.maximum(squared, 1e-24)
+    residuals = (residuals - shrink * (along * residuals).sum(0) * along) / sigma
+    distance = np.sqrt((residuals * residuals).sum(0))
+    weight = np.sqrt(np.minimum(1, _HUBER / np.maximum(distance, 1e-12)))
+    J = J - (along[0] * J[:, 0] + along[1] * J[:, 1])[:, None] * (shrink * along)
+    J *= weight / sigma
+    return J.reshape(len(J), -1), (weight * residuals).ravel(), sigma
+
+
 def _noise(residuals: Array, along: Array) -> float:
-    """Standard deviation of the keypoints, from residuals across the line of uncertain points."""
-    across = np.stack([-along[:, 1], along[:, 0]], axis=1)
-    length = np.linalg.norm(across, axis=1, keepdims=True)
+    """Standard deviation of the keypoints, from residuals (2, n) across lines of uncertainty."""
+    length = np.hypot(*along)
+    across = along[0] * residuals[1] - along[1] * residuals[0]
     # where the point is certain, any line will do
-    direction = np.where(length > 1e-12, across / np.maximum(length, 1e-12), [1.0, 0.0])
-    error = np.abs((residuals * direction).sum(axis=1))
-    return max(float(np.median(error)) / 0.6745, 1e-6)  # of |N(0, 1)|
-
-
-def _inverse_covariance(sigma: float, along: Array) -> Array:
-    """inv(sigma^2 I + along along^T), (N, 2, 2), by Sherman and Morrison."""
-    outer = along[:, :, None] * along[:, None, :]
-    scale = sigma**2 + (along * along).sum(1)
-    return np.asarray((np.eye(2) - outer / scale[:, None, None]) / sigma**2)
+    error = np.where(length > 1e-12, across / np.maximum(length, 1e-12), residuals[0])
+    return max(float(np.median(np.abs(error))) / 0.6745, 1e-6)  # of |N(0, 1)|
 
 
 def _residuals(points_in_cam: Array, bearings: Array) -> Array:
@@ -271,14 +279,23 @@ def _residuals(points_in_cam: Array, bearings: Array) -> Array:
 
 
 def _within(points_in_cam: Array, residuals: Array, max_error: float) -> NDArray[np.bool_]:
-    near = np.linalg.norm(residuals, axis=1) <= max_error
+    near = np.hypot(*residuals.T) <= max_error
     return np.asarray((points_in_cam[:, 2] > 0) & near)
 
 
-def _jacobian(points_in_cam: Array) -> Array:
-    """(N, 2, 6): of the projection at z = 1, by (translation, rotation) left of the pose."""
+def _jacobian(points_in_cam: Array, rows: Array | None = None) -> Array:
+    """(6, 2, n): of the projection at z = 1, by (translation, rotation) left of the pose.
+
+    With rows (n,), (9, 2, n): by the bend, too.
+    """
     x, y, z = points_in_cam.T
-    projection = np.zeros((len(z), 2, 3))
-    projection[:, 0, 0] = projection[:, 1, 1] = 1 / z
-    projection[:, 0, 2], projection[:, 1, 2] = -x / z**2, -y / z**2
-    return np.concatenate([projection, projection @ -skew(points_in_cam)], axis=2)
+    u, v = x / z, y / z
+    J = np.zeros((6 if rows is None else 9, 2, len(z)))
+    J[0, 0] = J[1, 1] = 1 / z
+    J[2] = -u / z, -v / z
+    J[3] = -u * v, -1 - v * v
+    J[4] = 1 + u * u, u * v
+    J[5] = -v, u
+    if rows is not None:
+        J[6:] = -rows * J[3:6]
+    return J

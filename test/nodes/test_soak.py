@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import subprocess
 import sys
@@ -64,7 +65,8 @@ def test_vitals_of_a_process() -> None:
     before, release = Vitals.of(os.getpid()), threading.Event()
     thread = threading.Thread(target=release.wait)
     thread.start()
-    kept = bytearray(os.urandom(1) * 50_000_000)
+    kept = mmap.mmap(-1, 50_000_000, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # not in the heap
+    kept.write(os.urandom(1) * len(kept))
     with Path(os.devnull).open():
         after = Vitals.of(os.getpid())
     release.set()
