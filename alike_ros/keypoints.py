@@ -6,15 +6,20 @@ windows around keypoints only.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from alike_ros.config import DetectorConfig
+from alike_ros.team import Team
 
 Float = NDArray[np.float32]
 
 RADIUS = 2  # half the window of non-maximum suppression and of the soft-argmax, pixels
+#: Rows around a pixel that say whether it is kept: two windows for each time, one for the first.
+_REACH = 5 * RADIUS
 T_DET = 0.1  # temperature of the soft-argmax
 MAX_KEYPOINTS = 5000
 _WINDOW = np.ones((2 * RADIUS + 1, 2 * RADIUS + 1), np.uint8)
@@ -57,18 +62,44 @@ def best_maxima(logits: Float, config: DetectorConfig, scratch: Scratch) -> NDAr
 
 
 class Scratch:
-    """Images for non-maximum suppression, used again: making them took longer than using them."""
+    """Non-maximum suppression, by a team: strips of the image, each with some rows around it."""
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
+    def __init__(self, shape: tuple[int, ...], team: Team | None = None) -> None:
         self.shape = shape
-        self._dilated, self._rest = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        self._kept, self._free, self._equal = (np.empty(shape, np.uint8) for _ in range(3))
+        self._team = team or Team()
+        self._kept = np.empty(shape, np.uint8)
+        height, width = shape
+        edges = np.linspace(0, height, self._team.size + 1).astype(int)
+        self._strips = [
+            _Strip(max(top - _REACH, 0), top, bottom, min(bottom + _REACH, height), width)
+            for top, bottom in pairwise(edges.tolist())
+        ]
 
     def maxima(self, logits: Float) -> NDArray[np.uint8]:
         """Mask (H, W), 255 at the maxima of 5x5 windows.
 
         Twice more, maxima among the pixels that no kept pixel covers are added.
         """
+        self._team.map(lambda strip: strip.maxima(logits, self._kept), self._strips)
+        return self._kept
+
+
+class _Strip:
+    """Rows `top` to `bottom`, of which those from `first` to `last` tell.
+
+    Its images are used again: making them took longer than using them.
+    """
+
+    def __init__(self, first: int, top: int, bottom: int, last: int, width: int) -> None:
+        self._around, self._rows = slice(first, last), slice(top, bottom)
+        self._inner = slice(top - first, bottom - first)
+        shape = (last - first, width)
+        self._dilated, self._rest = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        self._kept, self._free, self._equal = (np.empty(shape, np.uint8) for _ in range(3))
+
+    def maxima(self, logits: Float, out: NDArray[np.uint8]) -> None:
+        """Writes its rows of the mask."""
+        logits = logits[self._around]
         kept, free, equal = self._kept, self._free, self._equal
         cv2.dilate(logits, _WINDOW, dst=self._dilated)
         cv2.compare(logits, self._dilated, cv2.CMP_EQ, dst=kept)
@@ -81,7 +112,7 @@ class Scratch:
             cv2.compare(self._rest, self._dilated, cv2.CMP_EQ, dst=equal)
             cv2.bitwise_and(equal, free, dst=equal)
             cv2.bitwise_or(kept, equal, dst=kept)
-        return kept
+        out[self._rows] = kept[self._inner]
 
 
 def soft_argmax(windows: Float) -> Float:

@@ -34,7 +34,7 @@ class OnnxExtractor:
         source, name = (model, "") if isinstance(model, bytes) else (str(model), Path(model).name)
         self._session, self.provider = open_session(source, provider, num_threads, options)
         metadata = self._session.get_modelmeta().custom_metadata_map
-        form = form_of(metadata)
+        form = form_of(metadata, threads(num_threads))
         if form is None:
             raise ModelError(
                 f"{name or 'the model'} is not an inference graph of this version of alike_ros: "

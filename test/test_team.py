@@ -1,0 +1,58 @@
+"""Work that threads share gives what one thread gives."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from blocks import blocks
+
+from alike_ros.backends import load_extractor
+from alike_ros.config import Config
+from alike_ros.keypoints import Scratch
+from alike_ros.team import Team
+
+
+def test_results_come_in_order_and_the_caller_does_the_first() -> None:
+    done = Team(3).map(lambda part: (part, threading.current_thread()), range(5))
+    assert [part for part, _ in done] == [0, 1, 2, 3, 4]
+    assert done[0][1] is threading.current_thread()
+    assert all(thread is not threading.current_thread() for _, thread in done[1:])
+
+
+def test_a_failure_is_the_callers() -> None:
+    with pytest.raises(ZeroDivisionError):
+        Team(2).map(lambda part: 1 / part, [1, 0])
+
+
+def test_threads_end_with_the_team() -> None:
+    before = threading.active_count()
+    team = Team(4)
+    team.map(lambda part: part, range(4))
+    workers = [thread for thread in threading.enumerate() if thread.name.startswith("team")]
+    assert workers
+    del team
+    for thread in workers:
+        thread.join(5)
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize("shape", [(64, 64), (93, 71), (17, 40)])
+def test_strips_keep_the_same_maxima(size: int, shape: tuple[int, int]) -> None:
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        # few levels, so that many neighbours are equal
+        logits = random.integers(0, 30, shape).astype(np.float32)
+        whole = Scratch(shape).maxima(logits).copy()
+        assert whole.any()
+        np.testing.assert_array_equal(Scratch(shape, Team(size)).maxima(logits), whole)
+
+
+def test_features_do_not_depend_on_the_threads() -> None:
+    image = blocks(90, 134)
+    one, three = (load_extractor(Config(num_threads=count))(image) for count in (1, 3))
+    assert len(one) > 50
+    for name in ("keypoints", "scores", "descriptors"):
+        np.testing.assert_allclose(getattr(three, name), getattr(one, name), atol=1e-5)
