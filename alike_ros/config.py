@@ -93,6 +93,9 @@ class TrackingConfig(Checked):
         0.3, "gap up to which the pose is predicted from the velocity, seconds", 0.0, 5.0
     )
     keypoint_noise_px: float = setting(0.7, "standard deviation of a keypoint", 0.01)
+    calibration_error: float = setting(
+        0.001, "share by which the calibration may be off, which covariances allow for", 0.0, 0.1
+    )
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,6 @@ _HELD = 1e-6
 #: A landmark is expected in its place to this share of the usual distance, so that the system can
 #: be solved where one has no parallax. GTSAM takes information below 0.1 for none.
 _VAGUE = 2.0
-#: Residuals that are small are believed down to this share of the assumed variance.
-_LEAST = 0.5
 _ITERATIONS = 8
 #: From Estimate's order (translation, rotation) to GTSAM's, and back.
 _SWAP = np.array([3, 4, 5, 0, 1, 2])
@@ -175,7 +173,7 @@ def _excess(window: Window, poses: Array, positions: Array, noise: Noise) -> flo
     _, (x, y, z) = _observed(window, poses, positions)
     bearing = (window.bearings - np.stack([x / z, y / z], axis=1)) / noise.keypoint
     depth = (1 / window.depths - 1 / z) / noise.inverse_depth
-    return excess(np.column_stack([bearing, depth]), window.bearings, window.camera, _LEAST)
+    return excess(np.column_stack([bearing, depth]), window.bearings, window.camera)
 
 
 def _observed(window: Window, poses: Array, positions: Array) -> tuple[Array, Array]:

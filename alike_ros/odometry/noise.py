@@ -33,25 +33,20 @@ class Noise:
         return Noise(self.keypoint, self.inverse_depth / factor)
 
 
-def excess(
-    residuals: Array,
-    bearings: Array,
-    camera: NDArray[np.int64] | None = None,
-    least: float = 1.0,
-) -> float:
+def excess(residuals: Array, bearings: Array, camera: NDArray[np.int64] | None = None) -> float:
     """How many times larger the variance of poses is than that of independent residuals of 1.
 
     Errors of a real camera are not independent: calibration, rolling shutter and depth bend parts
     of the image alike. Each column of the residuals (N, C), in standard deviations, NaN where
     there is none, is added up in the cells of a grid over the bearings (N, 2) of each camera (N,):
     the sums' mean square grows with noise that is larger than assumed and, as in cluster sampling,
-    with what neighbours have in common (Kish 1965). The worst column counts, or `least`.
+    with what neighbours have in common (Kish 1965). The worst column counts; at least 1.
     """
     column, row = np.clip(np.floor(bearings / _CELL), -_HALF, _HALF - 1).astype(np.int64).T + _HALF
     cell = column * 2 * _HALF + row
     if camera is not None:
         cell += camera * (2 * _HALF) ** 2
-    return max(least, *(_clustered(values, cell) for values in residuals.T))
+    return max(1.0, *(_clustered(values, cell) for values in residuals.T))
 
 
 def _clustered(residuals: Array, cell: NDArray[np.int64]) -> float:

@@ -14,7 +14,6 @@ from alike_ros.errors import DataError
 from alike_ros.features import Features
 from alike_ros.geometry import (
     Array,
-    adjoint,
     inverse,
     parallax_deg,
     rotation_log,
@@ -24,6 +23,7 @@ from alike_ros.geometry import (
 from alike_ros.matching import match_mutual
 from alike_ros.odometry.adjuster import Background, adjust_now
 from alike_ros.odometry.estimate import Estimate, Status
+from alike_ros.odometry.inheritance import carried, stretch
 from alike_ros.odometry.local_map import Keyframe, LocalMap
 from alike_ros.odometry.localisation import Located, Matcher, locate
 from alike_ros.odometry.mapping import Mapper
@@ -194,9 +194,8 @@ class VisualOdometry:
             return self._estimate(view, Status.INITIALISING, num_matches=len(matches))
         gap_s = (view.stamp_ns - first.view.stamp_ns) * 1e-9
         first.exposure = Exposure(rotation_log(first_from_cam[:3, :3]) / gap_s, np.zeros(3), 0.0)
-        second = Keyframe(
-            view, first.world_from_cam @ first_from_cam, first.covariance, first.exposure
-        )
+        pose = first.world_from_cam @ first_from_cam
+        second = Keyframe(view, pose, first.covariance, first.exposure, stretch(first, pose))
         self._mapper.insert_pair(second, matches[result.inliers])
         return self._moved_on(second, num_matches=len(matches), num_inliers=result.num_inliers)
 
@@ -245,8 +244,9 @@ class VisualOdometry:
         reference.last_used = self._frame
         self._reference = reference
         reference.most_inliers = max(reference.most_inliers, int(shared.max()))
-        covariance = located.pose.covariance + _carried(reference, located.world_from_cam)
-        tracked = Keyframe(view, located.world_from_cam, covariance, exposure)
+        pose = located.world_from_cam
+        covariance = located.pose.covariance + carried(reference, pose)
+        tracked = Keyframe(view, pose, covariance, exposure, stretch(reference, pose))
         is_keyframe = self._is_due(local_map, reference, int(shared.max()), located)
         if is_keyframe:
             local_map.observe(tracked, located.rows, located.keypoints)
@@ -280,7 +280,8 @@ class VisualOdometry:
     ) -> Estimate:
         """The pose of a view that is in its place: the next one is predicted from it."""
         tracked.last_used = self._frame
-        pose, covariance = tracked.world_from_cam, tracked.covariance
+        stretched = self.config.tracking.calibration_error * tracked.stretch
+        pose, covariance = tracked.world_from_cam, tracked.covariance + stretched @ stretched.T
         self._motion.remember(Moment(tracked.view.stamp_ns, pose, covariance))
         self._last_inliers = num_inliers
         self._lost_frames = 0
@@ -321,9 +322,3 @@ class VisualOdometry:
             map_index=self._map_index,
             **values,
         )
-
-
-def _carried(reference: Keyframe, world_from_cam: Array) -> Array:
-    """Covariance of a keyframe's pose, in the frame of a camera that is tracked by it."""
-    to_cam = adjoint(inverse(world_from_cam) @ reference.world_from_cam)
-    return np.asarray(to_cam @ reference.covariance @ to_cam.T)

@@ -51,6 +51,14 @@ class Scene:
         return features, in_cam[seen, 2]
 
 
+def depth_image(features: Features, depths: np.ndarray) -> np.ndarray:
+    """A depth image that holds each keypoint's depth around it."""
+    depth = np.full((480, 640), np.nan, np.float32)
+    for (x, y), z in zip(np.round(features.keypoints).astype(int), depths, strict=True):
+        depth[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2] = z
+    return depth
+
+
 def when_read(in_cam: np.ndarray, bend: np.ndarray) -> np.ndarray:
     """Points (N, 3) as a rolling shutter has them when it reads the row in which they are."""
     moved = in_cam

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scene import CAMERA, STEREO, Scene, walk
+from scene import CAMERA, STEREO, Scene, depth_image, walk
 
 from alike_ros.backends import load_extractor
 from alike_ros.config import Config, override
@@ -21,14 +21,6 @@ from alike_ros.results import Run, measure
 NOTHING = Features(
     np.empty((0, 2), np.float32), np.empty(0, np.float32), np.empty((0, 64), np.float32)
 )
-
-
-def depth_image(features, depths):
-    """A depth image that holds each keypoint's depth around it."""
-    depth = np.full((480, 640), np.nan, np.float32)
-    for (x, y), z in zip(np.round(features.keypoints).astype(int), depths, strict=True):
-        depth[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2] = z
-    return depth
 
 
 def follow(mode, poses, scene=None, gap=lambda i: False, **options):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scene import CAMERA, Scene
-from test_odometry import depth_image
+from scene import CAMERA, Scene, depth_image
 
 from alike_ros.config import Config
 from alike_ros.geometry import from_Rt, inverse, rotation_exp
