@@ -343,4 +343,4 @@ def compare(network: ALIKE, path: Path, height: int, width: int) -> float:
     with torch.inference_mode():
         x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
         scores = network(x)[0][0, 0].numpy()
-    return float(np.abs(1 / (1 + np.exp(-logits)) - scores).max())
+    return float(np.abs(torch.sigmoid(torch.from_numpy(logits)).numpy() - scores).max())
