@@ -27,15 +27,15 @@ def test_a_failure_is_the_callers() -> None:
 
 
 def test_threads_end_with_the_team() -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     team = Team(4)
     team.map(lambda part: part, range(4))
-    workers = [thread for thread in threading.enumerate() if thread.name.startswith("team")]
+    workers = set(threading.enumerate()) - before
     assert workers
     del team
     for thread in workers:
         thread.join(5)
-    assert threading.active_count() == before
+    assert not any(thread.is_alive() for thread in workers)
 
 
 @pytest.mark.parametrize("size", [2, 3, 4])
