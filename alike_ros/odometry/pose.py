@@ -105,7 +105,8 @@ def refine(
 
     A residual's covariance is that of the keypoint plus that of the point, which matters along
     one line of the image only. Weights are Huber's; the keypoints' noise is estimated. With the
-    pose, beginning at `bend`, goes the bend, as far as its covariance leaves it open.
+    pose, beginning at `bend`, goes the bend, as far as its covariance leaves it open. A step of
+    less than `settled` standard deviations is the last.
     """
     is_bent = np.trace(bent.covariance) > _STRAIGHT**2
     prior = np.linalg.inv(bent.covariance) if is_bent else np.zeros((3, 3))
