@@ -37,6 +37,8 @@ setup(
             "matplotlib",
             "numpy",
             "onnxruntime",
+            # runs the network faster than onnxruntime; has not been tried on other processors
+            "openvino; platform_machine in 'x86_64 AMD64'",
             "opencv-python-headless",
             "PyYAML",
             "rosbags",

@@ -108,6 +108,7 @@ def measure_extraction(
     import torch
 
     from alike_ros.backends.onnx import OnnxExtractor
+    from alike_ros.backends.providers import best_on_cpu
     from alike_ros.network import ALIKE
     from alike_ros.network.export import export
 
@@ -120,7 +121,7 @@ def measure_extraction(
     export(network, ours)
     # the score of the 1000th keypoint is the scene's business: here there are always 1000
     detector = DetectorConfig(top_k=TOP_K, min_score=0.0)
-    extractor = OnnxExtractor(ours, detector, provider="cpu", num_threads=num_threads)
+    extractor = OnnxExtractor(ours, detector, best_on_cpu(), num_threads)
     a, b = (torch.rand(_GEMM, _GEMM) for _ in range(2))
     fed = {"image": x.numpy()}
 
@@ -143,12 +144,13 @@ def measure_extraction(
     gemm_gflops = 2 * _GEMM**3 / times["gemm"].low / 1e6  # the peak: the faster quartile
     gflops = 2 * multiply_adds(variant, *size) / times["network"].median / 1e6
     row: dict[str, Any] = {"variant": variant, "height": size[0], "width": size[1]}
+    row["provider"] = extractor.provider
     for name in ("dense_torch", "dense_onnx", "network", "extract"):
         row[f"{name}_ms"] = times[name].median
         row[f"{name}_quartiles_ms"] = [times[name].low, times[name].high]
     row["gemm_gflops"] = gemm_gflops
     row["network_efficiency"] = gflops / gemm_gflops
-    row["peak_rss_mb"] = _peak_memory(ours, size, num_threads)
+    row["peak_rss_mb"] = _peak_memory(ours, size, num_threads, extractor.provider)
     return row
 
 
@@ -180,11 +182,12 @@ def measure_odometry(
     a tenth of it and at its end.
     """
     from alike_ros.backends import load_extractor
+    from alike_ros.backends.providers import best_on_cpu
 
     config = Config(
         mode="rgbd",
         model=model,
-        provider="cpu",
+        provider=best_on_cpu(),
         num_threads=num_threads,
         detector=DetectorConfig(top_k=TOP_K),
     )
@@ -237,8 +240,8 @@ _MEMORY = """
 import sys
 import numpy as np
 from alike_ros.backends.onnx import OnnxExtractor
-path, height, width, threads = sys.argv[1], *map(int, sys.argv[2:])
-extractor = OnnxExtractor(path, provider="cpu", num_threads=threads)
+path, height, width, threads = sys.argv[1], *map(int, sys.argv[2:5])
+extractor = OnnxExtractor(path, provider=sys.argv[5], num_threads=threads)
 image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 for _ in range(5):
     extractor(image)
@@ -247,9 +250,9 @@ print(int(status.split("VmHWM:")[1].split()[0]) / 1024)
 """
 
 
-def _peak_memory(model: Path, size: tuple[int, int], num_threads: int) -> float:
+def _peak_memory(model: Path, size: tuple[int, int], num_threads: int, provider: str) -> float:
     """Peak resident memory of a process that does nothing but extract, MB."""
-    arguments = [str(model), *map(str, size), str(num_threads)]
+    arguments = [str(model), *map(str, size), str(num_threads), provider]
     done = subprocess.run(
         [sys.executable, "-c", _MEMORY, *arguments], check=True, stdout=subprocess.PIPE
     )

@@ -128,22 +128,22 @@ def _table(result: dict[str, Any]) -> str:
     lines = [f"{result['threads']} threads, {result['cores']} cores; medians, milliseconds"]
     if result["rows"]:
         lines.append(
-            f"{'':22}{'dense torch':>13}{'dense ONNX':>13}{'network':>10}{'extract':>10}"
+            f"{'':25}{'dense torch':>13}{'dense ONNX':>13}{'network':>10}{'extract':>10}"
             f"{'/torch':>8}{'/ONNX':>7}{'/network':>10}{'GEMM':>8}{'efficiency':>12}{'peak':>9}"
         )
     for row in result["rows"]:
         torch_ms, onnx_ms, network, extract = (
             row[f"{name}_ms"] for name in ("dense_torch", "dense_onnx", "network", "extract")
         )
-        name = f"{row['variant']} {row['height']}x{row['width']}"
+        name = f"{row['variant']} {row['height']}x{row['width']} {row['provider']}"
         lines.append(
-            f"{name:22}{torch_ms:13.1f}{onnx_ms:13.1f}{network:10.1f}{extract:10.1f}"
+            f"{name:25}{torch_ms:13.1f}{onnx_ms:13.1f}{network:10.1f}{extract:10.1f}"
             f"{torch_ms / extract:7.1f}x{onnx_ms / extract:6.1f}x{extract / network:10.2f}"
             f"{row['gemm_gflops']:8.0f}{row['network_efficiency']:12.2f}"
             f"{row['peak_rss_mb']:6.0f} MB"
         )
     for name, milliseconds in result.get("classical_ms", {}).items():
-        lines.append(f"{name:22}{'':36}{milliseconds:10.1f}")
+        lines.append(f"{name:25}{'':36}{milliseconds:10.1f}")
     odometry = result.get("odometry")
     if odometry:
         lines.append(

@@ -29,6 +29,7 @@ REQUIRED = {
 }
 #: Distribution -> what needs it.
 OPTIONAL = {
+    "openvino": "features 1.3 times as fast on x86-64",
     "evo": "accuracy against a truth",
     "matplotlib": "pictures",
     "rosbags": "reading and writing bags",
@@ -158,11 +159,10 @@ def examine_provider(config: Config) -> Iterator[Finding]:
 
     from alike_ros.backends import load_extractor
     from alike_ros.backends.engines import this_machine
-    from alike_ros.backends.providers import NAMES
+    from alike_ros.backends.providers import available
 
-    area, available = "provider", onnxruntime.get_available_providers()
-    known = [setting for setting, name in NAMES.items() if name in available]
-    yield ok(area, f"onnxruntime {onnxruntime.__version__} has {', '.join(known)}")
+    area, known = "provider", available()
+    yield ok(area, f"with onnxruntime {onnxruntime.__version__}, there is {', '.join(known)}")
     device = this_machine().device
     if device != "unknown" and not {"tensorrt", "cuda"} & set(known):
         yield warning(

@@ -45,15 +45,13 @@ def detect(
 
 def best_maxima(logits: Float, config: DetectorConfig, scratch: Scratch) -> NDArray[np.int64]:
     """Pixels (N, 2), (x, y), of the best maxima away from the border, best first."""
-    kept = scratch.maxima(logits)
+    kept = scratch.maxima(logits, logit(config.min_score))
     border = RADIUS + 1
     found = cv2.findNonZero(kept[border:-RADIUS, border:-RADIUS])
     if found is None:
         return np.empty((0, 2), np.int64)
     pixels = found.reshape(-1, 2).astype(np.int64) + border
     values = logits[pixels[:, 1], pixels[:, 0]]
-    above = values > logit(config.min_score)
-    pixels, values = pixels[above], values[above]
     limit = config.top_k or MAX_KEYPOINTS
     if len(values) > limit:
         part = np.argpartition(-values, limit)[:limit]
@@ -75,12 +73,12 @@ class Scratch:
             for top, bottom in pairwise(edges.tolist())
         ]
 
-    def maxima(self, logits: Float) -> NDArray[np.uint8]:
-        """Mask (H, W), 255 at the maxima of 5x5 windows.
+    def maxima(self, logits: Float, lowest: float) -> NDArray[np.uint8]:
+        """Mask (H, W), 255 at the maxima of 5x5 windows that are above `lowest`.
 
         Twice more, maxima among the pixels that no kept pixel covers are added.
         """
-        self._team.map(lambda strip: strip.maxima(logits, self._kept), self._strips)
+        self._team.map(lambda strip: strip.maxima(logits, lowest, self._kept), self._strips)
         return self._kept
 
 
@@ -97,7 +95,7 @@ class _Strip:
         self._dilated, self._rest = np.empty(shape, np.float32), np.empty(shape, np.float32)
         self._kept, self._free, self._equal = (np.empty(shape, np.uint8) for _ in range(3))
 
-    def maxima(self, logits: Float, out: NDArray[np.uint8]) -> None:
+    def maxima(self, logits: Float, lowest: float, out: NDArray[np.uint8]) -> None:
         """Writes its rows of the mask."""
         logits = logits[self._around]
         kept, free, equal = self._kept, self._free, self._equal
@@ -112,7 +110,8 @@ class _Strip:
             cv2.compare(self._rest, self._dilated, cv2.CMP_EQ, dst=equal)
             cv2.bitwise_and(equal, free, dst=equal)
             cv2.bitwise_or(kept, equal, dst=kept)
-        out[self._rows] = kept[self._inner]
+        cv2.compare(logits, lowest, cv2.CMP_GT, dst=equal)  # type: ignore[call-overload]
+        cv2.bitwise_and(kept[self._inner], equal[self._inner], dst=out[self._rows])
 
 
 def soft_argmax(windows: Float) -> Float:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from alike_ros.backends.providers import available
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -23,3 +25,11 @@ def shared_data(shared: Path) -> Path:
     if not (shared / "data").is_dir():
         pytest.skip("no folder ../shared/data beside the repository (public sequences)")
     return shared / "data"
+
+
+@pytest.fixture(scope="session", params=["cpu", "openvino"])
+def on_cpu(request: pytest.FixtureRequest) -> str:
+    """Each of the providers that run the network on a CPU."""
+    if request.param not in available():
+        pytest.skip(f"{request.param} is not installed")
+    return str(request.param)

@@ -68,10 +68,10 @@ def test_model_that_is_not_the_one_its_readme_describes(tmp_path: Path) -> None:
 def test_provider() -> None:
     findings = list(doctor.examine_provider(Config(provider="cpu")))
     assert "ms for one 640x480 image" in findings[-1].text
-    if "openvino" not in findings[0].text:
-        missing = worst(doctor.examine_provider(Config(provider="openvino")))
+    if "cuda" not in findings[0].text:
+        missing = worst(doctor.examine_provider(Config(provider="cuda")))
         assert missing.severity is Severity.ERROR
-        assert "pip install onnxruntime-openvino" in missing.text
+        assert "pip install onnxruntime-gpu" in missing.text
 
 
 @pytest.mark.parametrize(

@@ -45,9 +45,9 @@ def test_strips_keep_the_same_maxima(size: int, shape: tuple[int, int]) -> None:
     for _ in range(20):
         # few levels, so that many neighbours are equal
         logits = random.integers(0, 30, shape).astype(np.float32)
-        whole = Scratch(shape).maxima(logits).copy()
+        whole = Scratch(shape).maxima(logits, 0.3).copy()
         assert whole.any()
-        np.testing.assert_array_equal(Scratch(shape, Team(size)).maxima(logits), whole)
+        np.testing.assert_array_equal(Scratch(shape, Team(size)).maxima(logits, 0.3), whole)
 
 
 def test_features_do_not_depend_on_the_threads() -> None:

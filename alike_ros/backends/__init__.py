@@ -1,4 +1,4 @@
-"""What runs the network: onnxruntime, or torch for comparison."""
+"""What runs the network: OpenVINO, onnxruntime, or torch for comparison."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def load_extractor(config: Config | None = None) -> Extractor:
     """The extractor that the settings ask for. Raises ModelError."""
     from alike_ros.backends.gpu import GpuExtractor
     from alike_ros.backends.onnx import OnnxExtractor  # onnxruntime takes a while to import
-    from alike_ros.backends.providers import first_that_starts, provider_options
+    from alike_ros.backends.providers import first_that_starts
 
     config = config or Config()
     if config.precision == "fp16" and config.provider in ("openvino", "cpu"):
@@ -34,8 +34,7 @@ def load_extractor(config: Config | None = None) -> Extractor:
             return GpuExtractor(model, config, provider, cache)
         if config.precision == "fp16":
             log.warning("precision fp16 is for tensorrt and cuda: %s runs in fp32", provider)
-        options = provider_options(provider, config.num_threads, folder=cache / "openvino")
-        return OnnxExtractor(model, config.detector, provider, config.num_threads, options)
+        return OnnxExtractor(model, config.detector, provider, config.num_threads)
 
     return first_that_starts(config.provider, start)
 

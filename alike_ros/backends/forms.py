@@ -4,14 +4,15 @@ MapsForm, for CPUs: score logits and the encoder's maps leave the graph, for ima
 keypoints and descriptors are made in NumPy. FeaturesForm, for GPUs: the graph makes them, and
 nothing of image size crosses back.
 
-On a CPU MapsForm is faster: alike-t, 640x480, 1000 keypoints, two threads, in turn on a busy
-machine, 121 ms against 129 (median of 57), 73 against 86 in the quiet tenth, 37 against 44 ms of
-processor time. The time goes into non-maximum suppression, for which OpenCV has the faster code.
+On a CPU MapsForm is faster: alike-t, 640x480, 1000 keypoints, two threads, in turn with OpenVINO
+18 against 26 ms; with onnxruntime on a busy machine 121 against 129 (median of 57), 73 against 86
+in the quiet tenth, 37 against 44 ms of processor time. The time goes into non-maximum suppression,
+for which OpenCV has the faster code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,8 +33,6 @@ FEATURES_VERSION = "features-1"
 #: Begins the names of the products that make the score logits.
 SCORE = "score"
 STRIDE = 32  # images are padded to multiples of this
-#: Output -> rows of the padded image per row.
-_STRIDES = {"logits": 1, "block1": 1, "level2": 2, "level3": 8, "level4": 32}
 #: Those that descriptors are made of.
 _MAPS = ("block1", "level2", "level3", "level4")
 
@@ -50,14 +49,6 @@ class MapsForm:
         self._team = team
         self._scratch = Scratch((0, 0), team)
 
-    def shape(self, name: str, declared: Sequence[Any], size: tuple[int, ...]) -> tuple[int, ...]:
-        """Of an output, for an image size."""
-        height, width = ((side + -side % STRIDE) // _STRIDES[name] for side in size)
-        if name == "logits":
-            return height, width
-        pixels = declared[3] // self._head.level1.shape[1] if name == "block1" else 1
-        return 1, height, width // pixels, declared[3]
-
     def features(
         self,
         outputs: Mapping[str, NDArray[Any]],
@@ -73,10 +64,7 @@ class MapsForm:
         padded = outputs["logits"].shape
         block1, *levels = (outputs[name][0] for name in _MAPS)
         maps = [block1.reshape(*padded, -1), *levels]
-        parts = self._team.map(
-            lambda part: self._head.describe(maps, part), np.array_split(points, self._team.size)
-        )
-        return Features(keypoints, scores, np.concatenate(parts))
+        return Features(keypoints, scores, self._head.describe(maps, points))
 
 
 @dataclass(frozen=True)
@@ -113,11 +101,6 @@ class FeaturesForm:
     def metadata(self) -> dict[str, str]:
         """For the metadata of an ONNX file."""
         return {name: str(value).lower() for name, value in vars(self).items()}
-
-    @staticmethod
-    def shape(name: str, declared: Sequence[Any], size: tuple[int, ...]) -> tuple[int, ...]:
-        """Of an output: as declared, none depends on the image."""
-        return tuple(declared)
 
     def features(
         self,

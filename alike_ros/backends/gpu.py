@@ -18,7 +18,12 @@ from numpy.typing import NDArray
 from alike_ros.backends import engines
 from alike_ros.backends.forms import FeaturesForm, form_of
 from alike_ros.backends.onnx import OnnxExtractor
-from alike_ros.backends.providers import open_session, provider_options
+from alike_ros.backends.providers import (
+    best_on_cpu,
+    first_that_starts,
+    open_session,
+    provider_options,
+)
 from alike_ros.config import Config, DetectorConfig
 from alike_ros.errors import AlikeError, ConfigError, ModelError
 from alike_ros.features import Features, check_image
@@ -129,7 +134,7 @@ class GpuExtractor:
             return self._on_cuda(form)
         except ModelError:
             threads = self._config.num_threads
-            return OnnxExtractor(self._source.path, self.detector, "cpu", threads)
+            return OnnxExtractor(self._source.path, self.detector, best_on_cpu(), threads)
 
     def _on_cuda(self, form: FeaturesForm) -> OnnxExtractor:
         graph = self._source.graph(form)
@@ -196,7 +201,8 @@ class GraphSource:
 
 def check_starts(provider: str) -> None:
     """Raises ModelError unless a provider is installed and starts."""
-    open_session(_probe(), provider, 1)
+    options = provider_options(provider)
+    first_that_starts(provider, lambda name: open_session(_probe(), name, 1, options))
 
 
 def _in_graph(detector: DetectorConfig) -> tuple[int, bool]:

@@ -1,9 +1,11 @@
-"""Which onnxruntime execution provider runs the network."""
+"""Which library runs the network, on what."""
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
+import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -12,56 +14,57 @@ import onnxruntime
 
 from alike_ros.errors import ModelError
 
-#: Setting -> onnxruntime's name, in the order in which `auto` takes them.
+#: Setting -> onnxruntime's name. The setting `openvino` is a library of its own.
 NAMES = {
     "tensorrt": "TensorrtExecutionProvider",
     "cuda": "CUDAExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
     "cpu": "CPUExecutionProvider",
 }
 _INSTALL = {
     "tensorrt": "pip install onnxruntime-gpu, and TensorRT (on a Jetson: NVIDIA's own wheel)",
     "cuda": "pip install onnxruntime-gpu (on a Jetson: NVIDIA's own wheel)",
-    "openvino": "pip install onnxruntime-openvino",
+    "openvino": "pip install openvino",
 }
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 
+def available() -> list[str]:
+    """The providers that are installed, best first."""
+    listed = onnxruntime.get_available_providers()
+    found = [name for name, known in NAMES.items() if known in listed]
+    if importlib.util.find_spec("openvino"):
+        found.insert(len(found) - 1 if "cpu" in found else len(found), "openvino")
+    return found
+
+
+def best_on_cpu() -> str:
+    """What `auto` takes where there is no GPU; OpenVINO was not measured on other processors."""
+    known_faster = platform.machine() in ("x86_64", "AMD64")
+    return "openvino" if known_faster and "openvino" in available() else "cpu"
+
+
 def first_that_starts(provider: str, start: Callable[[str], T]) -> T:
     """What `start` makes with a provider.
 
-    `auto` takes the first of `NAMES` that is installed and starts; an explicit provider that does
-    not is a ModelError.
+    `auto` takes the first that is installed and starts; an explicit provider that does not is a
+    ModelError.
     """
-    available = onnxruntime.get_available_providers()
     if provider != "auto":
-        if NAMES[provider] not in available:
+        if provider not in available():
             raise ModelError(
-                f"provider {provider} is not in this onnxruntime, which has "
-                f"{', '.join(k for k, v in NAMES.items() if v in available)}; "
+                f"provider {provider} is not installed here: there is {', '.join(available())}; "
                 f"{_INSTALL.get(provider, 'pip install onnxruntime')}, or take provider auto"
             )
         return start(provider)
-    for name in [k for k, v in NAMES.items() if v in available and k != "cpu"]:
+    better = [name for name in available() if name in ("tensorrt", "cuda", best_on_cpu())]
+    for name in [name for name in better if name != "cpu"]:
         try:
             return start(name)
         except ModelError as error:
             log.warning("provider %s does not start, trying the next: %s", name, error)
     return start("cpu")
-
-
-def open_session(
-    model: bytes | str, provider: str, num_threads: int, options: dict[str, str] | None = None
-) -> tuple[onnxruntime.InferenceSession, str]:
-    """A session and the provider that runs it; options, if given, are the provider's."""
-
-    def start(name: str) -> tuple[onnxruntime.InferenceSession, str]:
-        given = provider_options(name, num_threads) if options is None else options
-        return _start(model, name, num_threads, given), name
-
-    return first_that_starts(provider, start)
 
 
 def cores() -> int:
@@ -76,7 +79,7 @@ def threads(setting: int) -> int:
 
 
 def provider_options(
-    provider: str, num_threads: int = 0, precision: str = "fp32", folder: Path | None = None
+    provider: str, precision: str = "fp32", folder: Path | None = None
 ) -> dict[str, str]:
     """What onnxruntime is told beyond the provider's name.
 
@@ -95,9 +98,6 @@ def provider_options(
     if provider == "cuda":
         # memory by need, not in powers of two: a Jetson shares it with everything else
         return {"device_id": "0", "arena_extend_strategy": "kSameAsRequested"}
-    if provider == "openvino":
-        kept = {"cache_dir": str(folder)} if folder else {}
-        return {"num_of_threads": str(threads(num_threads)), **kept}
     return {}
 
 
@@ -109,9 +109,10 @@ def chain(provider: str, options: dict[str, str]) -> list[tuple[str, dict[str, s
     return chosen
 
 
-def _start(
+def open_session(
     model: bytes | str, provider: str, num_threads: int, options: dict[str, str]
 ) -> onnxruntime.InferenceSession:
+    """A session of onnxruntime. Raises ModelError unless the provider itself runs it."""
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads(num_threads)
     settings.log_severity_level = 3  # its warnings are about graph optimisation

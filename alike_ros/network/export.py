@@ -61,11 +61,10 @@ def build(network: ALIKE, height: int = 0, width: int = 0) -> onnx.ModelProto:
     block1 = _block1(graph, _image(graph, pack), pack)
     levels = _levels(graph, block1, pack)
     names = ["block1", "level2", "level3", "level4"]
-    maps = [
-        _channels_last(graph, x, name) for x, name in zip([block1, *levels], names, strict=True)
-    ]
+    for x, name in zip([block1, *levels], names, strict=True):
+        _channels_last(graph, x, name)
     if network.convhead1 is None:
-        _factored_scores(graph, block1, maps, pack)
+        _factored_scores(graph, block1, levels, pack)
     else:
         _dense_scores(graph, block1, levels)
     image = helper.make_tensor_value_info(
@@ -228,20 +227,21 @@ def _halved(graph: _Graph, block1: str, pack: int) -> str:
 def _channels_last(graph: _Graph, x: str, name: str = "") -> str:
     """(1, C, h, w) -> (1, h, w, C): what a keypoint needs lies together.
 
-    Leaving onnxruntime's own layout takes as long either way; sampling took 1.8 : 2.4 ms.
+    Sampling took 1.8 : 2.4 ms. OpenVINO computes in this layout, and gives such an output for
+    nothing if nothing else in the graph reads it; onnxruntime has to leave its own layout anyway.
     """
     return graph.node("Transpose", x, perm=[0, 2, 3, 1], output=name)
 
 
-def _factored_scores(graph: _Graph, block1: str, maps: list[str], pack: int) -> None:
+def _factored_scores(graph: _Graph, block1: str, levels: list[str], pack: int) -> None:
     """One channel per level, upsampled and added."""
     first, *weights = np.split(graph.weights["convhead2.weight"][-1, :, 0, 0], 4)
-    size = graph.node("Mul", _size_of(graph, maps[0]), graph.ints(1, pack))
+    size = graph.node("Mul", _size_of(graph, block1), graph.ints(1, pack))
     logits = _project_level1(graph, block1, first, pack)
     total = graph.node("Reshape", logits, size)
     small = []
-    for level, weight in zip(maps[1:], weights, strict=True):
-        logits = _product(graph, level, weight, f"{SCORE}_{level}")
+    for i, (level, weight) in enumerate(zip(levels, weights, strict=True)):
+        logits = graph.conv(level, weight[None, :, None, None], output=f"{SCORE}_level{i + 2}")
         small.append(graph.node("Reshape", logits, _size_of(graph, level)))
     total = graph.node("Add", total, _upsample(graph, small[0], size))
     _add_upsampled(graph, small[1:], size, total)
@@ -268,10 +268,11 @@ def _add_upsampled(graph: _Graph, maps: list[str], size: str, total: str) -> Non
 
 
 def _project_level1(graph: _Graph, block1: str, weight: Float, pack: int) -> str:
-    """Block 1 to level 1 to one channel (1, H, W / pack, pack), by convolutions.
+    """Block 1 to level 1 to one channel (1, H, W / pack, pack).
 
-    They fill the channel up to 16; products would first have to bring block 1 into their layout,
-    at 38.8 : 41.9 ms for the network of alike-n.
+    By convolutions, here as at the other levels, though they fill the channel up to 16: products
+    would have to bring the maps into their layout first, at 38.8 : 41.9 ms for the network of
+    alike-n with onnxruntime.
     """
     to_level1 = graph.weights["conv1.weight"][:, :, 0, 0]
     pairs = [np.kron(np.eye(pack), w)[:, :, None, None] for w in (to_level1, weight[None])]
@@ -279,17 +280,11 @@ def _project_level1(graph: _Graph, block1: str, weight: Float, pack: int) -> str
     return _channels_last(graph, logits)
 
 
-def _product(graph: _Graph, x: str, weight: Float, output: str) -> str:
-    """(1, h, w, C) times (C,) -> (h w, 1)."""
-    flat = graph.node("Reshape", x, graph.ints(-1, len(weight)))
-    return graph.node("MatMul", flat, graph.constant(weight[:, None]), output=output)
-
-
 def _dense_scores(graph: _Graph, block1: str, levels: list[str]) -> None:
     """alike-l: its head is not linear, so it runs at full resolution, for the scores only."""
     level1 = graph.node("Relu", graph.conv(block1, graph.weights["conv1.weight"]))
     channels = graph.ints(1, len(graph.weights["conv1.weight"]))
-    size = graph.node("Slice", graph.node("Shape", block1), graph.ints(2), graph.ints(4))
+    size = _size_of(graph, block1)
     shape = graph.node("Concat", channels, size, axis=0)
     maps = [level1, *(_upsample(graph, level, shape) for level in levels)]
     features = graph.conv(graph.node("Concat", *maps, axis=1), graph.weights["convhead1.weight"])
@@ -300,8 +295,8 @@ def _dense_scores(graph: _Graph, block1: str, levels: list[str]) -> None:
 
 
 def _size_of(graph: _Graph, x: str) -> str:
-    """Height and width of a map (1, h, w, C), a tensor of two."""
-    return graph.node("Slice", graph.node("Shape", x), graph.ints(1), graph.ints(3))
+    """Height and width of a map (1, C, h, w), a tensor of two."""
+    return graph.node("Slice", graph.node("Shape", x), graph.ints(2), graph.ints(4))
 
 
 def _upsample(graph: _Graph, x: str, size: str) -> str:

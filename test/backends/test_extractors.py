@@ -9,7 +9,7 @@ from blocks import blocks
 
 from alike_ros.backends import load_extractor
 from alike_ros.backends.providers import threads
-from alike_ros.config import Config, DetectorConfig, override
+from alike_ros.config import Config, DetectorConfig
 from alike_ros.errors import DataError, ModelError
 from alike_ros.resources import share_path
 
@@ -17,22 +17,24 @@ CPU = Config(provider="cpu")
 
 
 @pytest.fixture(scope="module")
-def extractor():
-    return load_extractor(CPU)
+def extractor(on_cpu):
+    return load_extractor(Config(provider=on_cpu))
 
 
-def test_default_model_finds_features_on_a_photo(extractor):
+def test_default_model_finds_features_on_a_photo(extractor, on_cpu):
     skimage_data = pytest.importorskip("skimage.data")
     photo = skimage_data.astronaut()
     assert 500 < len(extractor(photo)) <= 1000  # measured 817
-    features = load_extractor(override(CPU, {"detector.min_score": 0.0}))(photo)
+    features = load_extractor(Config(provider=on_cpu, detector=DetectorConfig(min_score=0.0)))(
+        photo
+    )
     assert len(features) == 1000
     assert features.descriptors.shape == (1000, 64)
     assert features.keypoints.dtype == features.scores.dtype == features.descriptors.dtype
     np.testing.assert_allclose(np.linalg.norm(features.descriptors, axis=1), 1, atol=1e-5)
     assert (np.diff(features.scores) <= 0).all()
     assert features.scores.max() < 1
-    assert extractor.description.endswith(f"on cpu, {threads(0)} threads")
+    assert extractor.description.endswith(f"on {on_cpu}, {threads(0)} threads")
 
 
 def test_the_same_image_gives_the_same_features(extractor):
@@ -121,11 +123,11 @@ def test_weights_without_torch_say_what_to_do(tmp_path, monkeypatch):
         ("empty.onnx", b"", "model"),
     ],
 )
-def test_bad_models(tmp_path, name, content, told):
+def test_bad_models(tmp_path, on_cpu, name, content, told):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(ModelError, match=told):
-        load_extractor(Config(model=str(tmp_path / name), provider="cpu"))
+        load_extractor(Config(model=str(tmp_path / name), provider=on_cpu))
 
 
 def test_an_onnx_file_of_something_else_is_refused(tmp_path):
@@ -142,8 +144,8 @@ def test_an_onnx_file_of_something_else_is_refused(tmp_path):
         load_extractor(Config(model=str(tmp_path / "other.onnx"), provider="cpu"))
 
 
-def test_top_k(extractor):
-    few = load_extractor(Config(provider="cpu", detector=DetectorConfig(top_k=10)))
+def test_top_k(extractor, on_cpu):
+    few = load_extractor(Config(provider=on_cpu, detector=DetectorConfig(top_k=10)))
     image = blocks()
     all_of_them = {tuple(point) for point in extractor(image).keypoints}
     assert len(few(image)) == 10

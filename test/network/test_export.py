@@ -23,12 +23,12 @@ def picture(height, width, channels=3):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_dynamic_graph_equals_torch(variant, tmp_path):
+def test_dynamic_graph_equals_torch(variant, on_cpu, tmp_path):
     network = random_network(variant)
     save_weights(network, tmp_path / "weights.safetensors")
     export(network, tmp_path / "graph.onnx")
     detector = DetectorConfig(top_k=0, min_score=0.0)
-    ours = OnnxExtractor(tmp_path / "graph.onnx", detector, provider="cpu")
+    ours = OnnxExtractor(tmp_path / "graph.onnx", detector, on_cpu)
     theirs = TorchExtractor(tmp_path / "weights.safetensors", detector)
     for height, width in ((64, 64), (97, 130), (200, 96)):
         assert compare(network, tmp_path / "graph.onnx", height, width) < 1e-5  # measured 1e-6
@@ -44,11 +44,11 @@ def test_dynamic_graph_equals_torch(variant, tmp_path):
             assert (a.descriptors * b.descriptors[j]).sum(1)[same].min() > 0.9999
 
 
-def test_fixed_size_graph(tmp_path):
+def test_fixed_size_graph(tmp_path, on_cpu):
     network = random_network("alike-t")
     path = tmp_path / "graph.onnx"
     assert export_checked(network, path, 96, 130) < 1e-5
-    extractor = OnnxExtractor(path, DetectorConfig(min_score=0.0), provider="cpu")
+    extractor = OnnxExtractor(path, DetectorConfig(min_score=0.0), on_cpu)
     assert len(extractor(picture(96, 130))) > 10
     with pytest.raises(DataError, match=r"\(64, 64, 3\).*exported for 96x130"):
         extractor(picture(64, 64))

@@ -44,8 +44,8 @@ def test_torch(shared, variant, network, image):
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_onnx(shared, variant, graph, image):
-    extractor = OnnxExtractor(graph, provider="cpu")
+def test_onnx(shared, variant, graph, image, on_cpu):
+    extractor = OnnxExtractor(graph, provider=on_cpu)
     for mode, settings in MODES.items():
         extractor.detector = DetectorConfig(**settings)
         found = extractor(read_rgb(shared, image))
@@ -54,10 +54,10 @@ def test_onnx(shared, variant, graph, image):
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_score_map(shared, variant, graph, image):
+def test_score_map(shared, variant, graph, image, on_cpu):
     rgb = read_rgb(shared, image)
     height, width = rgb.shape[:2]
-    logits = OnnxExtractor(graph, provider="cpu").run(rgb)[0][:height, :width]
+    logits = OnnxExtractor(graph, provider=on_cpu).run(rgb)[0][:height, :width]
     with np.load(shared / "reference" / f"{variant}_{image}_scoremap.npz") as reference:
         wanted = reference["score_map"].astype(np.float32)
     # float16 has 11 bits: 2.4e-4 below 1 (measured 2.5e-4)

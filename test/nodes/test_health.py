@@ -15,6 +15,7 @@ from robot import Robot
 from ros_helpers import rendered
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
+from alike_ros.backends.providers import best_on_cpu
 from alike_ros.nodes.conversions import values_of_status
 from alike_ros.nodes.topics import INPUT, OUTPUT
 from alike_ros.nodes.vo_node import VoNode
@@ -76,7 +77,7 @@ def test_report_of_a_healthy_node(robot: Robot) -> None:
     values = values_of_status(report)
     assert (report.level, report.message) == (DiagnosticStatus.OK, "tracking")
     assert report.name == "vo: visual odometry"
-    assert "on cpu" in values["network"]
+    assert f"on {best_on_cpu()}, " in values["network"]
     assert (values["received"], values["processed"], values["overtaken"]) == ("4", "4", "0")
     assert (values["qos_events"], values["lost_in_transport"]) == ("0", "0")
     assert float(values["sync_offset_ms"]) == 0
