@@ -95,10 +95,14 @@ class Health:
             self._timer = None
 
     @property
-    def topics(self) -> list[str]:
-        """Full names of what has to come, in the order of subscription."""
-        wanted = [item for item in self._inputs if item.expected != Expected.NEVER]
-        return [item.subscription.topic_name for item in wanted]
+    def topics(self) -> tuple[list[str], list[str]]:
+        """Full names of what has to come and of what may, in the order of subscription."""
+        needed: list[str] = []
+        optional: list[str] = []
+        for item in self._inputs:
+            names = optional if item.expected == Expected.NEVER else needed
+            names.append(item.subscription.topic_name)
+        return needed, optional
 
     def subscribe(
         self,

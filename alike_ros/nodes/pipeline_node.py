@@ -143,10 +143,11 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
                 self.health.subscribe(kind, topic, callback, INPUT)
             else:
                 self.health.subscribe(kind, topic, callback, image_qos, "image_qos")
-        names = ", ".join(self.health.topics)
         self.subscribe_more()
         self.health.start(self._counts)
-        self.get_logger().info(f"{config.mode}: waiting for messages on {names}")
+        needed, optional = map(", ".join, self.health.topics)
+        taken = f" (and {optional}, if any)" if optional else ""
+        self.get_logger().info(f"{config.mode}: waiting for messages on {needed}{taken}")
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -96,8 +96,12 @@ def test_cloud_says_what_it_holds() -> None:
 def test_sensor_msgs_py_reads_the_cloud() -> None:
     point_cloud2 = pytest.importorskip("sensor_msgs_py.point_cloud2")
     cloud = cloud_from_features(HEADER, features(3), np.zeros((3, 2)))
-    points = point_cloud2.read_points(cloud, field_names=["u", "v"])
-    assert np.array_equal(points["u"], features(3).keypoints[:, 0])
+    points = point_cloud2.read_points(cloud)
+    for i, name in enumerate("uv"):
+        assert np.array_equal(points[name], features(3).keypoints[:, i])
+    assert np.array_equal(points["score"], features(3).scores)
+    for i in range(64):
+        assert np.array_equal(points[f"descriptor_{i}"], features(3).descriptors[:, i])
 
 
 def test_foreign_clouds() -> None:

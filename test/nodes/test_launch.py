@@ -89,15 +89,16 @@ def test_vo_with_everything_given(environment: dict[str, str]) -> None:
         "vo.launch.py",
         *("mode:=rgbd", "namespace:=robot", "base_frame:=", "publish_tf:=false"),
         *("image_topic:=/cam/color", "camera_info_topic:=/cam/info", "depth_topic:=/cam/depth"),
+        "imu_topic:=/cam/imu",
     )
     assert "[robot.vo]" in output
-    assert "/cam/color, /cam/depth, /cam/info" in output
+    assert "/cam/info, /cam/color, /cam/depth (and /robot/mask, /cam/imu, if any)" in output
 
 
 def test_split(environment: dict[str, str]) -> None:
     output = launched(environment, "vo.launch.py", "split:=true", lines=2)
-    assert "mono: waiting for messages on /image, /camera_info" in output
-    assert "mono: waiting for messages on /keypoints, /camera_info" in output
+    assert "mono: waiting for messages on /camera_info, /image" in output
+    assert "mono: waiting for messages on /camera_info, /keypoints" in output
 
 
 def test_arguments_win_over_the_file(environment: dict[str, str], tmp_path: Path) -> None:
