@@ -6,7 +6,9 @@ alike-t, 640x480, two threads, in turn with onnxruntime: 10.0 : 14.2 ms for the 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,6 @@ class OpenVinoRuntime:
     provider = "openvino"
 
     def __init__(self, model: bytes | str, num_threads: int) -> None:
-        self._core = openvino.Core()
         self._settings = {
             "INFERENCE_NUM_THREADS": threads(num_threads),
             "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16, on processors that have it
@@ -31,7 +32,7 @@ class OpenVinoRuntime:
             "ENABLE_CPU_PINNING": False,  # other processes need the cores
         }
         try:
-            self._model = self._core.read_model(model)
+            self._model = _core().read_model(model)
         except RuntimeError as error:
             raise ModelError(f"openvino cannot load the model: {_reason(error)}") from error
         self.names = [output.get_any_name() for output in self._model.outputs]
@@ -64,7 +65,7 @@ class OpenVinoRuntime:
     def _compile(self, shape: tuple[int, ...]) -> _Request:
         model = self._model.clone()
         model.reshape(list(shape))
-        compiled = self._core.compile_model(model, "CPU", self._settings)
+        compiled = _core().compile_model(model, "CPU", self._settings)
         return _Request(compiled.create_infer_request(), self.names)
 
 
@@ -80,6 +81,24 @@ class _Request:
         self.image[:] = rgb  # an array of the caller's would have to be writable; takes 0.05 ms
         self._request.infer(share_outputs=True)
         return self._outputs
+
+
+@functools.cache
+def _core() -> openvino.Core:
+    """One for the life of the process, loaded in a thread that ends.
+
+    On processors with AMX, OpenVINO's CPU plugin gives the thread that loads it a stack for signal
+    handlers (20 kB) and frees that stack with the last core. Were it the main thread's, the next
+    Ctrl-C would crash the process.
+    """
+    with ThreadPoolExecutor(1) as loader:
+        return loader.submit(_load).result()
+
+
+def _load() -> openvino.Core:
+    core = openvino.Core()
+    core.get_property("CPU", "FULL_DEVICE_NAME")  # the plugin is loaded when it is asked for
+    return core
 
 
 def _reason(error: RuntimeError) -> str:

@@ -1,0 +1,31 @@
+"""What OpenVINO does to the process that it is loaded into."""
+
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("openvino", reason="no wheels for this processor")
+
+# Where the processor has AMX, this ended in a segmentation fault when each extractor had a Core.
+DROPPED_BY_A_THREAD = """
+import os, signal, threading
+import numpy as np
+from alike_ros.backends import load_extractor
+from alike_ros.config import Config
+
+held = [load_extractor(Config(provider="openvino"))]
+held[0](np.zeros((64, 64), np.uint8))
+dropping = threading.Thread(target=held.clear)
+dropping.start()
+dropping.join()
+signal.signal(signal.SIGINT, lambda *_: print("noted"))
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_a_signal_after_an_extractor_is_gone():
+    done = subprocess.run(
+        [sys.executable, "-c", DROPPED_BY_A_THREAD], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "noted\n"), done.stderr
