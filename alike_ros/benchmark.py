@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from alike_ros.backends.forms import FeaturesForm
+from alike_ros.backends.gpu import GraphSource, cuda_options
+from alike_ros.backends.onnx import OnnxExtractor
+from alike_ros.backends.providers import GPU, chain, provider_options
 from alike_ros.config import Config, DetectorConfig
 from alike_ros.data import open_sequence
 from alike_ros.errors import ModelError
@@ -33,7 +37,8 @@ TOP_K = 1000
 _REST_S = 0.05
 log = logging.getLogger(__name__)
 
-_GEMM = 1024  # side of the matrices whose product gives the machine's peak
+#: Side of the matrices whose product gives the machine's peak.
+_GEMM = {"cpu": 1024, "cuda": 8192}
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ def multiply_adds(variant: str, height: int, width: int) -> int:
 def measure_extraction(
     variant: str,
     size: tuple[int, int],
-    num_threads: int,
+    config: Config,
     warmup: int,
     repeats: int,
     folder: Path,
@@ -104,53 +109,58 @@ def measure_extraction(
     """One row of the benchmark: dense torch, plain dense ONNX, our network, our extraction.
 
     The weights are random: the speed does not depend on them. `folder` takes the exported graphs.
+    Of the config, provider (not auto), precision and threads count. With a provider for GPUs,
+    torch uses the GPU as well if it can, the plain ONNX has the same provider, and our network
+    finds the keypoints itself.
     """
     import torch
 
-    from alike_ros.backends.onnx import OnnxExtractor
-    from alike_ros.backends.providers import best_on_cpu
     from alike_ros.network import ALIKE
     from alike_ros.network.export import export
 
-    torch.set_num_threads(num_threads)
+    torch.set_num_threads(config.num_threads)
     network = ALIKE(variant).eval()
     image = photo(*size)
     x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-    dense = _dense_session(network, x, folder / f"{variant}-dense.onnx", num_threads)
+    dense = _dense_session(network, x, folder / f"{variant}-dense.onnx", config)
     ours = folder / f"{variant}.onnx"
     export(network, ours)
-    # the score of the 1000th keypoint is the scene's business: here there are always 1000
-    detector = DetectorConfig(top_k=TOP_K, min_score=0.0)
-    extractor = OnnxExtractor(ours, detector, best_on_cpu(), num_threads)
-    a, b = (torch.rand(_GEMM, _GEMM) for _ in range(2))
+    extractor = _extractor(ours, size, config)
+    device = "cuda" if config.provider in GPU and torch.cuda.is_available() else "cpu"
+    network, x_there = network.to(device), x.to(device)
+    side = _GEMM[device]
+    a, b = (torch.rand(side, side, device=device) for _ in range(2))
     fed = {"image": x.numpy()}
 
-    def dense_torch() -> object:
+    def in_torch(run: Callable[[], object]) -> None:
         with torch.inference_mode():
-            return network(x)
+            run()
+        if device == "cuda":
+            torch.cuda.synchronize()
 
     times = interleaved(
         {
-            "dense_torch": dense_torch,
+            "dense_torch": lambda: in_torch(lambda: network(x_there)),
             "dense_onnx": lambda: dense.run(None, fed),
             "network": lambda: extractor.run(image),
             "extract": lambda: extractor(image),
-            "gemm": lambda: torch.mm(a, b),
+            "gemm": lambda: in_torch(lambda: torch.mm(a, b)),
         },
         warmup,
         repeats,
         tick,
     )
-    gemm_gflops = 2 * _GEMM**3 / times["gemm"].low / 1e6  # the peak: the faster quartile
+    gemm_gflops = 2 * side**3 / times["gemm"].low / 1e6  # the peak: the faster quartile
     gflops = 2 * multiply_adds(variant, *size) / times["network"].median / 1e6
     row: dict[str, Any] = {"variant": variant, "height": size[0], "width": size[1]}
     row["provider"] = extractor.provider
+    row["precision"] = config.precision
     for name in ("dense_torch", "dense_onnx", "network", "extract"):
         row[f"{name}_ms"] = times[name].median
         row[f"{name}_quartiles_ms"] = [times[name].low, times[name].high]
     row["gemm_gflops"] = gemm_gflops
     row["network_efficiency"] = gflops / gemm_gflops
-    row["peak_rss_mb"] = _peak_memory(ours, size, num_threads, extractor.provider)
+    row["peak_rss_mb"] = _peak_memory(ours, size, config)
     return row
 
 
@@ -173,24 +183,15 @@ def measure_classical(
     return {name: spread.median for name, spread in times.items()}
 
 
-def measure_odometry(
-    model: str, num_threads: int, frames: int, tick: Callable[[], object]
-) -> dict[str, Any]:
+def measure_odometry(config: Config, frames: int, tick: Callable[[], object]) -> dict[str, Any]:
     """The RGB-D loop at 640x480 and 1000 keypoints on a rendered room, per frame.
 
     Says whether cost grows with the run: medians of its first and its last tenth, and memory at
     a tenth of it and at its end.
     """
     from alike_ros.backends import load_extractor
-    from alike_ros.backends.providers import best_on_cpu
 
-    config = Config(
-        mode="rgbd",
-        model=model,
-        provider=best_on_cpu(),
-        num_threads=num_threads,
-        detector=DetectorConfig(top_k=TOP_K),
-    )
+    config = replace(config, mode="rgbd", detector=DetectorConfig(top_k=TOP_K))
     sequence = open_sequence(f"render:room?frames={frames}", "rgbd")
     extractor, odometry = load_extractor(config), VisualOdometry(sequence.camera, config)
     extract, track, memory = [], [], []
@@ -219,7 +220,23 @@ def measure_odometry(
     }
 
 
-def _dense_session(network: Any, x: Any, path: Path, num_threads: int) -> Any:
+def _extractor(model: Path, size: tuple[int, int], config: Config) -> OnnxExtractor:
+    """Of the graph that the provider is given in earnest, with always as many keypoints."""
+    # the score of the 1000th keypoint is the scene's business
+    detector = DetectorConfig(top_k=TOP_K, min_score=0.0)
+    if config.provider not in GPU:
+        return OnnxExtractor(model, detector, config.provider, config.num_threads)
+    form = FeaturesForm.for_detector(size, detector, config.precision)
+    graph = GraphSource(model).graph(form)
+    options = (
+        cuda_options()
+        if config.provider == "cuda"
+        else provider_options("tensorrt", config.precision)
+    )
+    return OnnxExtractor(graph, detector, config.provider, config.num_threads, options)
+
+
+def _dense_session(network: Any, x: Any, path: Path, config: Config) -> Any:
     """The network as torch exports it: float image in, score and descriptor map out."""
     import warnings
 
@@ -232,16 +249,23 @@ def _dense_session(network: Any, x: Any, path: Path, num_threads: int) -> Any:
             network, (x,), str(path), input_names=["image"], opset_version=17, dynamo=False
         )
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = num_threads
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    options.intra_op_num_threads = config.num_threads
+    # OpenVINO is not onnxruntime's: the yardstick on CPUs is onnxruntime's own provider
+    provider = config.provider if config.provider in GPU else "cpu"
+    providers = chain(provider, provider_options(provider))
+    return onnxruntime.InferenceSession(str(path), options, providers=providers)
 
 
 _MEMORY = """
 import sys
 import numpy as np
-from alike_ros.backends.onnx import OnnxExtractor
-path, height, width, threads = sys.argv[1], *map(int, sys.argv[2:5])
-extractor = OnnxExtractor(path, provider=sys.argv[5], num_threads=threads)
+from alike_ros.backends import load_extractor
+from alike_ros.config import Config
+height, width, threads = map(int, sys.argv[2:5])
+provider, precision = sys.argv[5:]
+extractor = load_extractor(
+    Config(model=sys.argv[1], provider=provider, precision=precision, num_threads=threads)
+)
 image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 for _ in range(5):
     extractor(image)
@@ -250,10 +274,10 @@ print(int(status.split("VmHWM:")[1].split()[0]) / 1024)
 """
 
 
-def _peak_memory(model: Path, size: tuple[int, int], num_threads: int, provider: str) -> float:
+def _peak_memory(model: Path, size: tuple[int, int], config: Config) -> float:
     """Peak resident memory of a process that does nothing but extract, MB."""
-    arguments = [str(model), *map(str, size), str(num_threads), provider]
+    arguments = [model, *size, config.num_threads, config.provider, config.precision]
     done = subprocess.run(
-        [sys.executable, "-c", _MEMORY, *arguments], check=True, stdout=subprocess.PIPE
+        [sys.executable, "-c", _MEMORY, *map(str, arguments)], check=True, stdout=subprocess.PIPE
     )
     return float(done.stdout)

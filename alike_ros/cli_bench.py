@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from alike_ros.config import PROVIDERS, Config
 from alike_ros.errors import AlikeError, ConfigError
 from alike_ros.trajectory import write_whole
 
@@ -22,6 +23,7 @@ _EXAMPLES = """\
 examples:
   alike bench
   alike bench --variant alike-t alike-n --size 480x640 720x1280 --threads 2 --json bench.json
+  alike bench --provider cuda --precision fp16
   alike bench --variant --odometry-frames 3000     # only the odometry, for a long time"""
 
 
@@ -44,6 +46,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--size", nargs="+", default=["480x640"], metavar="HxW", help="default: 480x640"
     )
+    parser.add_argument("--provider", choices=PROVIDERS, default="auto", help="default: the best")
+    parser.add_argument(
+        "--precision", choices=("fp32", "fp16"), default="fp32", help="fp16: on GPUs only"
+    )
     parser.add_argument("--threads", type=int, default=0, help="default: one per core, at most 4")
     parser.add_argument("--warmup", type=int, default=3, metavar="N", help="rounds not counted")
     parser.add_argument("--repeats", type=int, default=20, metavar="N", help="rounds counted")
@@ -55,16 +61,30 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from alike_ros.backends.providers import cores, threads
+    from alike_ros.backends.gpu import check_starts
+    from alike_ros.backends.providers import GPU, cores, first_that_starts, threads
+
+    def start(name: str) -> str:
+        if name in GPU:
+            check_starts(name)
+        return name
 
     num_threads = threads(options.threads)
+    config = Config(
+        model=options.model or "",
+        provider=first_that_starts(options.provider, start),
+        precision=options.precision,
+        num_threads=num_threads,
+    )
+    if config.precision == "fp16" and config.provider not in GPU:
+        raise ConfigError(f"precision fp16 is for the providers {', '.join(GPU)}")
     sizes = [parse_size(text) for text in options.size]
     result: dict[str, Any] = {"threads": num_threads, "cores": cores(), "repeats": options.repeats}
-    result["rows"] = _extraction(options, sizes, num_threads)
+    result["rows"] = _extraction(options, sizes, config)
     if options.variant:
         result["classical_ms"] = _classical(options, sizes[0], num_threads)
     if options.odometry_frames:
-        result["odometry"] = _odometry(options, num_threads)
+        result["odometry"] = _odometry(options, config)
     print(_table(result))
     if options.json:
         write_whole(options.json, json.dumps(result, indent=2) + "\n")
@@ -74,7 +94,7 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _extraction(
-    options: argparse.Namespace, sizes: list[tuple[int, int]], num_threads: int
+    options: argparse.Namespace, sizes: list[tuple[int, int]], config: Config
 ) -> list[dict[str, Any]]:
     import tempfile
 
@@ -98,9 +118,7 @@ def _extraction(
                 bar.set_description(f"{variant} {size[0]}x{size[1]}")
                 repeats = options.warmup, options.repeats
                 rows.append(
-                    measure_extraction(
-                        variant, size, num_threads, *repeats, Path(folder), bar.update
-                    )
+                    measure_extraction(variant, size, config, *repeats, Path(folder), bar.update)
                 )
     return rows
 
@@ -113,15 +131,13 @@ def _classical(
     return measure_classical(size, num_threads, options.warmup, options.repeats)
 
 
-def _odometry(options: argparse.Namespace, num_threads: int) -> dict[str, Any]:
+def _odometry(options: argparse.Namespace, config: Config) -> dict[str, Any]:
     from tqdm import tqdm
 
     from alike_ros.benchmark import measure_odometry
 
     with tqdm(total=options.odometry_frames, unit="frame", desc="odometry") as bar:
-        return measure_odometry(
-            options.model or "", num_threads, options.odometry_frames, bar.update
-        )
+        return measure_odometry(config, options.odometry_frames, bar.update)
 
 
 def _table(result: dict[str, Any]) -> str:
@@ -135,7 +151,8 @@ def _table(result: dict[str, Any]) -> str:
         torch_ms, onnx_ms, network, extract = (
             row[f"{name}_ms"] for name in ("dense_torch", "dense_onnx", "network", "extract")
         )
-        name = f"{row['variant']} {row['height']}x{row['width']} {row['provider']}"
+        where = row["provider"] if row["precision"] == "fp32" else f"{row['provider']} fp16"
+        name = f"{row['variant']} {row['height']}x{row['width']} {where}"
         lines.append(
             f"{name:25}{torch_ms:13.1f}{onnx_ms:13.1f}{network:10.1f}{extract:10.1f}"
             f"{torch_ms / extract:7.1f}x{onnx_ms / extract:6.1f}x{extract / network:10.2f}"

@@ -50,3 +50,5 @@ def test_wrong_words(capsys):
     assert "HEIGHTxWIDTH" in capsys.readouterr().err
     assert main(["bench", "--variant", "alike-xl"]) == 1
     assert "alike-t, alike-s" in capsys.readouterr().err
+    assert main(["bench", "--provider", "cpu", "--precision", "fp16"]) == 1
+    assert "fp16 is for the providers tensorrt, cuda" in capsys.readouterr().err

@@ -38,6 +38,12 @@ class Graph:
         self.nodes.append(helper.make_node(op, list(inputs), [output], **attributes))
         return output
 
+    def two(self, op: str, *inputs: str, **attributes: Any) -> tuple[str, str]:
+        """The names of both outputs of a new node."""
+        first, second = (f"{self.prefix}{op.lower()}{len(self.nodes)}{end}" for end in "ab")
+        self.nodes.append(helper.make_node(op, list(inputs), [first, second], **attributes))
+        return first, second
+
 
 def mark_sides(graph: Graph, image: str, kind: int) -> str:
     """Appends a channel to a map (C, H, W/2 + 2) of type `kind`: 1 in its outermost columns.

@@ -9,8 +9,17 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from alike_ros.backends.providers import first_that_starts, open_session, provider_options
+from alike_ros.backends.providers import (
+    GPU,
+    NAMES,
+    first_that_starts,
+    open_session,
+    provider_options,
+)
 from alike_ros.errors import ModelError
+
+#: Of a graph's inputs and outputs.
+_TYPES = {"tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(float)": np.float32}
 
 
 class Runtime(Protocol):
@@ -69,7 +78,7 @@ class OnnxRuntime:
         self._session = open_session(model, provider, num_threads, given)
         self.provider = provider
         self.names = [output.name for output in self._session.get_outputs()]
-        self._bound: _Bound | None = None
+        self._bound: _Bound | _BoundOnGpu | None = None
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -88,10 +97,16 @@ class OnnxRuntime:
         """Outputs for an image (H, W, 3); the arrays are used again by the next call."""
         try:
             if self._bound is None or self._bound.shape != rgb.shape:
-                self._bound = _Bound(self._session, rgb, self.names)
+                self._bound = self._bind(rgb)
             return self._bound.run(rgb)
         except onnxruntime.capi.onnxruntime_pybind11_state.RuntimeException as error:
             raise ModelError(f"{self.provider} failed to run the network: {error}") from error
+
+    def _bind(self, rgb: NDArray[np.uint8]) -> _Bound | _BoundOnGpu:
+        started = self._session.get_providers()[0]
+        if started in [NAMES[name] for name in GPU] and None not in self.size:
+            return _BoundOnGpu(self._session)
+        return _Bound(self._session, rgb, self.names)
 
 
 class _Bound:
@@ -113,3 +128,31 @@ class _Bound:
         self._session.run_with_iobinding(self._binding)
         self._binding.synchronize_outputs()
         return self._outputs
+
+
+class _BoundOnGpu:
+    """A session of fixed shapes with input and outputs in the GPU's memory, at one address.
+
+    A recorded CUDA graph (`enable_cuda_graph`) needs that.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._session = session
+        self._binding = session.io_binding()
+        (image,) = session.get_inputs()
+        self.shape = tuple(image.shape)
+        self._image = self._allocate(image)
+        self._binding.bind_ortvalue_input(image.name, self._image)
+        self._outputs = [self._allocate(output) for output in session.get_outputs()]
+        for output, value in zip(session.get_outputs(), self._outputs, strict=True):
+            self._binding.bind_ortvalue_output(output.name, value)
+
+    def run(self, rgb: NDArray[np.uint8]) -> list[NDArray[Any]]:
+        self._image.update_inplace(rgb)
+        self._session.run_with_iobinding(self._binding)
+        return [value.numpy() for value in self._outputs]
+
+    @staticmethod
+    def _allocate(argument: Any) -> onnxruntime.OrtValue:
+        kind = _TYPES[argument.type]
+        return onnxruntime.OrtValue.ortvalue_from_shape_and_type(argument.shape, kind, "cuda", 0)

@@ -91,21 +91,21 @@ def test_auto_prefers_gpus_then_what_is_faster_on_the_cpu(monkeypatch, machine, 
 def test_provider_options(tmp_path):
     options = provider_options("tensorrt", precision="fp16", folder=tmp_path)
     assert options == {
-        "device_id": "0",
         "trt_fp16_enable": "True",
         "trt_engine_cache_enable": "True",
         "trt_engine_cache_path": str(tmp_path),
         "trt_timing_cache_enable": "True",
         "trt_timing_cache_path": str(tmp_path),
     }
-    assert provider_options("tensorrt") == {"device_id": "0", "trt_fp16_enable": "False"}
+    assert provider_options("tensorrt") == {"trt_fp16_enable": "False"}
     assert provider_options("cuda")["arena_extend_strategy"] == "kSameAsRequested"
+    assert provider_options("cuda")["use_tf32"] == "0"
     assert provider_options("cpu") == {}
 
 
 def test_cuda_takes_what_tensorrt_leaves(monkeypatch):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(NAMES.values()))
-    options = {"device_id": "0"}
+    options = {"use_tf32": "0"}
     assert [name for name, _ in providers.chain("tensorrt", options)] == [
         "TensorrtExecutionProvider",
         "CUDAExecutionProvider",

@@ -1,4 +1,4 @@
-"""The graph with detection in it gives what NumPy gives, on onnxruntime's CPU provider."""
+"""The graph with detection in it gives what NumPy gives, on a CPU and on a GPU that is there."""
 
 import numpy as np
 import onnx
@@ -11,7 +11,9 @@ from test_alnet import random_network
 
 from alike_ros.backends.feature_graph import feature_graph
 from alike_ros.backends.forms import FeaturesForm
+from alike_ros.backends.gpu import cuda_options
 from alike_ros.backends.onnx import OnnxExtractor
+from alike_ros.backends.providers import available
 from alike_ros.benchmark import photo
 from alike_ros.config import DetectorConfig
 from alike_ros.errors import ConfigError, DataError, ModelError
@@ -25,10 +27,20 @@ def maps():
     return onnx.load(share_path("models/alike-t.onnx"))
 
 
-def on_gpu(maps, size, detector, precision="fp32"):
-    """The extractor of the form for GPUs, on the CPU."""
-    graph = feature_graph(maps, FeaturesForm.for_detector(size, detector, precision))
-    return OnnxExtractor(graph.SerializeToString(), detector, provider="cpu")
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def on_gpu(request):
+    """Makes extractors of the form for GPUs, which a CPU can run as well."""
+    provider = request.param
+    if provider not in available():
+        pytest.skip(f"no {provider} here")
+    options = cuda_options() if provider == "cuda" else {}
+
+    def make(maps, size, detector, precision="fp32"):
+        form = FeaturesForm.for_detector(size, detector, precision)
+        graph = feature_graph(maps, form).SerializeToString()
+        return OnnxExtractor(graph, detector, provider, options=options)
+
+    return make
 
 
 def on_cpu(maps, detector):
@@ -58,7 +70,7 @@ def assert_same(a, b, share=1.0):
 
 @pytest.mark.parametrize("sub_pixel", [True, False])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_random_weights(variant, sub_pixel):
+def test_random_weights(on_gpu, variant, sub_pixel):
     maps = build(random_network(variant))
     for size in ((64, 64), (97, 130)):
         detector = DetectorConfig(top_k=100, min_score=0.0, sub_pixel=sub_pixel)
@@ -68,7 +80,7 @@ def test_random_weights(variant, sub_pixel):
 
 
 @pytest.mark.parametrize("size", [(480, 640), (200, 333)])
-def test_shipped_weights(maps, size):
+def test_shipped_weights(on_gpu, maps, size):
     for detector in (DetectorConfig(), DetectorConfig(top_k=0, sub_pixel=False)):
         image = photo(*size)
         assert_same(on_gpu(maps, size, detector)(image), on_cpu(maps, detector)(image))
@@ -76,7 +88,7 @@ def test_shipped_weights(maps, size):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_released_weights_give_the_reference(shared, variant, mode):
+def test_released_weights_give_the_reference(on_gpu, shared, variant, mode):
     rgb = read_rgb(shared, "kitti00")
     maps = build(load_alike(shared / "weights" / f"{variant}.pth"))
     found = on_gpu(maps, rgb.shape[:2], DetectorConfig(**MODES[mode]))(rgb)
@@ -84,7 +96,7 @@ def test_released_weights_give_the_reference(shared, variant, mode):
     assert_reference(shared, variant, "kitti00", mode, features)
 
 
-def test_live_settings(maps):
+def test_live_settings(on_gpu, maps):
     image = photo(480, 640)
     extractor = on_gpu(maps, (480, 640), DetectorConfig(top_k=500))
     for detector in (
@@ -100,7 +112,7 @@ def test_live_settings(maps):
             extractor(image)
 
 
-def test_blank_image_and_wrong_size(maps):
+def test_blank_image_and_wrong_size(on_gpu, maps):
     extractor = on_gpu(maps, (64, 96), DetectorConfig())
     features = extractor(np.zeros((64, 96), np.uint8))
     assert len(features) == 0
@@ -128,7 +140,7 @@ def test_nothing_of_image_size_leaves(maps):
 
 
 @pytest.mark.parametrize("model", ["default", "released"])
-def test_fp16(model, request):
+def test_fp16(on_gpu, model, request):
     """What half precision up to the logits costs, its rounding emulated on the CPU.
 
     Over the released weights and two photos (kitti00, tum_fr2_desk), at worst: 99.6 % of the
@@ -154,7 +166,7 @@ def test_fp16(model, request):
     cosine = (half.descriptors * single.descriptors[j]).sum(axis=1)[near]
     assert np.median(cosine) > 0.9999
     assert cosine.min() > 0.99
-    assert "in fp16 on cpu" in extractor.description
+    assert f"in fp16 on {extractor.provider}" in extractor.description
 
 
 def test_a_graph_of_another_size_or_of_others_is_refused(maps):
