@@ -18,6 +18,7 @@ from alike_ros.cli_options import SOURCES, add_command, add_network, add_setting
 from alike_ros.config import MODES
 from alike_ros.errors import AlikeError
 from alike_ros.recording_limits import FIGURES, SOAK_FIGURES, SOAK_LIMITS, Figure
+from alike_ros.trajectory import write_whole
 
 if TYPE_CHECKING:
     from alike_ros.nodes.bag_check import Verdict
@@ -134,13 +135,15 @@ def _check(options: argparse.Namespace) -> int:
     truth = Trajectory.read_tum(options.truth) if options.truth else sequence.truth
     limits = _limits(options, FIGURES)
     verdict = check_recording(sequence, config, truth, limits, options.split)
-    print(_json(verdict) if options.json else _table(verdict))
+    print(_table(verdict))
+    if options.json:
+        write_whole(options.json, _json(verdict) + "\n")
     return 0 if verdict.holds else 1
 
 
 def _add_rest(parser: argparse.ArgumentParser) -> None:
     """What every command that plays into nodes has."""
-    parser.add_argument("--json", action="store_true", help="the figures, for programs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="the figures, for programs")
     parser.add_argument("--camera", type=Path, metavar="FILE", help="intrinsics: camera.yaml")
     add_network(parser)
     add_settings(parser)
@@ -219,7 +222,9 @@ def _soak(options: argparse.Namespace) -> int:
     else:
         seconds = 60 * options.minutes
         found = soak(sequence, config, limits, seconds, options.rate, options.frames)
-    print(_soak_json(found) if options.json else _soak_table(found))
+    print(_soak_table(found))
+    if options.json:
+        write_whole(options.json, _soak_json(found) + "\n")
     return 0 if found.holds else 1
 
 

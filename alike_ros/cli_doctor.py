@@ -6,10 +6,12 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alike_ros.cli_options import add_command, add_network, add_settings, node_config
 from alike_ros.errors import ConfigError
+from alike_ros.trajectory import write_whole
 
 if TYPE_CHECKING:
     from alike_ros.config import NodeConfig
@@ -37,9 +39,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         """\
   alike doctor
   alike doctor --mode rgbd --ros-args -r rgb/image:=/camera/color/image_raw
-  ros2 run alike_ros doctor --config vo.yaml --json""",
+  ros2 run alike_ros doctor --config vo.yaml --json findings.json""",
     )
-    parser.add_argument("--json", action="store_true", help="the findings, for programs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="the findings, for programs")
     parser.add_argument(
         "--seconds", type=float, default=5.0, metavar="S", help="to listen to topics; default: 5"
     )
@@ -62,7 +64,9 @@ def _doctor(options: argparse.Namespace) -> int:
         findings = [*examine_machine(config), *_graph(options, config)]
     except ConfigError as problem:
         findings = [error("settings", str(problem), "`alike config --ros` prints those there are")]
-    print(_json(findings) if options.json else _page(findings))
+    print(_page(findings))
+    if options.json:
+        write_whole(options.json, _json(findings) + "\n")
     return max(finding.severity for finding in findings)
 
 

@@ -120,8 +120,9 @@ def test_exit_codes_and_json(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.delenv("RMW_IMPLEMENTATION", raising=False)
     monkeypatch.delenv("ROS_DISTRO", raising=False)
     missing = str(tmp_path / "no.onnx")
-    done = alike_doctor("--json", "--model", missing)
-    document = json.loads(done.stdout)
+    written = tmp_path / "found.json"
+    done = alike_doctor("--json", str(written), "--model", missing)
+    document = json.loads(written.read_text())
     assert (done.returncode, document["severity"]) == (2, "error")
     found = [f for f in document["findings"] if f["severity"] == "error"]
     assert {f["area"] for f in found} == {"model", "provider"}

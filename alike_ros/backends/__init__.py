@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 from alike_ros.backends.model_file import onnx_file
 from alike_ros.config import Config
@@ -10,12 +11,15 @@ from alike_ros.errors import ConfigError
 from alike_ros.features import Extractor
 from alike_ros.resources import cache_dir
 
+if TYPE_CHECKING:
+    from alike_ros.backends.gpu import LiveExtractor
+
 __all__ = ["load_extractor", "load_other"]
 
 log = logging.getLogger(__name__)
 
 
-def load_extractor(config: Config | None = None) -> Extractor:
+def load_extractor(config: Config | None = None) -> LiveExtractor:
     """The extractor that the settings ask for. Raises ModelError."""
     from alike_ros.backends.gpu import GpuExtractor
     from alike_ros.backends.onnx import OnnxExtractor  # onnxruntime takes a while to import
@@ -29,7 +33,7 @@ def load_extractor(config: Config | None = None) -> Extractor:
     cache = cache_dir(config.engine_cache_dir)
     model = onnx_file(config.model, cache)
 
-    def start(provider: str) -> Extractor:
+    def start(provider: str) -> LiveExtractor:
         if provider in ("tensorrt", "cuda"):
             return GpuExtractor(model, config, provider, cache)
         if config.precision == "fp16":

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 
-from alike_ros.backends import load_extractor
+from alike_ros.backends.together import Together
 from alike_ros.camera import Camera
 from alike_ros.errors import DataError
 from alike_ros.features import Features
@@ -49,11 +49,12 @@ class Extraction:
         self._picture = node.health.publisher(Image, TRACKS_IMAGE, NEWEST)
         self._tracks = Tracks()
         self._mask: NDArray[np.uint8] | None = None
-        self._extractor: Any = None
+        self._extractor: Together | None = None
 
     def load(self) -> None:
         """Loads the network. Raises AlikeError."""
-        self._extractor = load_extractor(self._node.config)
+        cameras = len(INPUTS[self._node.config.mode].images)
+        self._extractor = Together(self._node.config, cameras)
         self._node.get_logger().info(f"network: {self._extractor.description}")
 
     def unload(self) -> None:
@@ -76,8 +77,7 @@ class Extraction:
         """Features of each image, by its camera. Raises DataError for unusable images."""
         compressed = self._node.config.image_transport == "compressed"
         decode = image_from_compressed if compressed else image_from_message
-        self._extractor.detector = self._node.config.detector  # may be set while running
-        images, features, start = [], [], time.perf_counter()
+        images, start = [], time.perf_counter()
         for message, one in zip(messages, cameras, strict=True):
             image = decode(message)
             if image.shape[:2] != (one.height, one.width):
@@ -86,9 +86,8 @@ class Extraction:
                     f"but camera_info is for {one.width}x{one.height}"
                 )
             images.append(image)
-            # A batch of left and right is slower on CPUs: the encoder of alike-t, 640x480, two
-            # threads, in turn, 78 ms against 72 (median of 45), 68 against 63 in the quiet tenth.
-            features.append(self._extractor(image))
+        assert self._extractor is not None  # loaded before anything is subscribed to
+        features = self._extractor(images, self._node.config.detector)
         features[0] = self._unmasked(features[0], images[0])
         extract_ms = (time.perf_counter() - start) * 1e3
         values = {

@@ -15,6 +15,7 @@ from alike_ros.backends.forms import FeaturesForm
 from alike_ros.backends.gpu import GpuExtractor, SwapExtractor
 from alike_ros.backends.onnx import OnnxExtractor
 from alike_ros.backends.providers import NAMES, provider_options
+from alike_ros.backends.together import Together
 from alike_ros.cli import main
 from alike_ros.config import Config, DetectorConfig
 from alike_ros.errors import ConfigError, ModelError
@@ -203,6 +204,14 @@ def test_cuda_makes_a_graph_for_each_size(gpu):
         np.testing.assert_allclose(a.keypoints, b.keypoints, atol=1e-3)
         np.testing.assert_allclose(a.descriptors, b.descriptors, atol=1e-3)
     assert "alike-t in fp32 on cuda" in extractor.description
+
+
+def test_a_gpu_takes_one_image_after_the_other(gpu):
+    together = Together(Config(provider="cuda"), 2)
+    left, right = together([blocks(), blocks()], DetectorConfig())
+    np.testing.assert_array_equal(left.keypoints, right.keypoints)
+    assert len(gpu.started) == 2  # the probe, and one graph for both cameras
+    assert "at once" not in together.description
 
 
 def test_cuda_serves_while_the_engine_is_built(gpu, tmp_path):

@@ -31,10 +31,11 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def check(bag: Path, capsys: Any, *options: str) -> tuple[int, dict[str, Any]]:
     """Exit code, and the JSON document with the checks by name."""
-    code = main(["bag", "check", str(bag), "--mode", "rgbd", "--json", *options])
-    out, err = capsys.readouterr()
-    assert out, err
-    document = json.loads(out)
+    written = bag.parent / "found.json"
+    code = main(["bag", "check", str(bag), "--mode", "rgbd", "--json", str(written), *options])
+    assert written.exists(), capsys.readouterr().err
+    document = json.loads(written.read_text())
+    written.unlink()
     assert document["holds"] == (code == 0)
     return code, document | {row["name"]: row for row in document["checks"]}
 

@@ -23,18 +23,17 @@ pytestmark = pytest.mark.ros
 SOURCE = "render:room?frames=6"
 
 
-def run(capsys: Any, *options: str) -> tuple[int, dict[str, Any]]:
+def run(folder: Path, *options: str) -> tuple[int, dict[str, Any]]:
     """Exit code, and the JSON document with the checks by name."""
-    code = main(["bag", "soak", SOURCE, "--mode", "rgbd", "--json", *options])
-    out, err = capsys.readouterr()
-    assert out, err
-    document = json.loads(out)
+    written = folder / "found.json"
+    code = main(["bag", "soak", SOURCE, "--mode", "rgbd", "--json", str(written), *options])
+    document = json.loads(written.read_text())
     return code, document | {row["name"]: row for row in document["checks"]}
 
 
-def test_seconds_of_frames(capsys: Any) -> None:
+def test_seconds_of_frames(tmp_path: Path) -> None:
     """In so short a time the memory still grows."""
-    code, found = run(capsys, "--minutes", "0.05", "--rate", "10", "--max-memory", "100")
+    code, found = run(tmp_path, "--minutes", "0.05", "--rate", "10", "--max-memory", "100")
     assert code == 0, found
     for name in ("threads", "files", "errors", "unaccounted"):
         assert found[name]["limit"] == 0
@@ -46,17 +45,17 @@ def test_seconds_of_frames(capsys: Any) -> None:
     assert found["first"]["threads"] > 1
 
 
-def test_cycles_of_life(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cycles_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(soak, "_WARM_CYCLES", 1)
-    code, found = run(capsys, "--cycles", "2", "--max-memory", "100")
+    code, found = run(tmp_path, "--cycles", "2", "--max-memory", "100")
     assert code == 0, found
     assert found["frames"] == 9
     assert found["threads"]["value"] == found["errors"]["value"] == 0
     assert found["overhead"]["value"] is None
 
 
-def test_limits_that_do_not_hold(capsys: Any) -> None:
-    code, found = run(capsys, "--minutes", "0.02", "--max-overhead", "0")
+def test_limits_that_do_not_hold(tmp_path: Path) -> None:
+    code, found = run(tmp_path, "--minutes", "0.02", "--max-overhead", "0")
     assert code == 1
     assert not found["overhead"]["holds"]
 
