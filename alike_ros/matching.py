@@ -37,14 +37,24 @@ def match_pairs(
     pairs: NDArray[np.int64],
 ) -> NDArray[np.int64]:
     """Like `match_mutual`, among some pairs (P, 2): much faster where they are few."""
-    similarity = np.einsum("pd,pd->p", descriptors0[pairs[:, 0]], descriptors1[pairs[:, 1]])
-    alike = similarity >= min_similarity
-    pairs, similarity = pairs[alike], similarity[alike]
-    pairs = pairs[np.argsort(-similarity, kind="stable")]
-    best0, best1 = (np.zeros(len(pairs), bool) for _ in range(2))
-    best0[np.unique(pairs[:, 0], return_index=True)[1]] = True  # the first: the most similar
-    best1[np.unique(pairs[:, 1], return_index=True)[1]] = True
-    return pairs[best0 & best1]
+    i, j = pairs.T.copy()  # columns in one piece: `take` is seven times as fast
+    own, other = (
+        x.take(k, axis=0, mode="clip") for x, k in ((descriptors0, i), (descriptors1, j))
+    )
+    similarity = np.einsum("pd,pd->p", own, other)
+    alike = np.nonzero(similarity >= min_similarity)[0]
+    order = alike[np.argsort(-similarity[alike], kind="stable")]
+    i, j = i[order], j[order]
+    best = _first(i, len(descriptors0)) & _first(j, len(descriptors1))  # the most similar
+    return np.stack([i[best], j[best]], axis=1)
+
+
+def _first(numbers: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+    """Mask of the numbers (N,), below `count`, that are not among those before them."""
+    places = np.arange(len(numbers))
+    first = np.empty(count, np.int64)
+    first[numbers[::-1]] = places[::-1]  # the last that is written stays
+    return first[numbers] == places
 
 
 def pairs_near(points0: NDArray[Any], points1: NDArray[Any], radius: float) -> NDArray[np.int64]:
@@ -55,6 +65,8 @@ def pairs_near(points0: NDArray[Any], points1: NDArray[Any], radius: float) -> N
     """
     if not len(points0) or not len(points1):
         return np.empty((0, 2), np.int64)
+    if len(points0) > len(points1):  # what looks for neighbours costs more than what is found
+        return pairs_near(points1, points0, radius)[:, ::-1]
     corner = points1.min(axis=0)
     size = np.floor((points1.max(axis=0) - corner) / radius) + 1
     # two empty cells on either side, so that no row runs into the next
@@ -65,19 +77,27 @@ def pairs_near(points0: NDArray[Any], points1: NDArray[Any], radius: float) -> N
         for points in (points0, points1)
     )
     middle = (number0[:, None] + [-width, 0, width]).ravel()
-    pairs = pairs_between(middle - 1, middle + 1, number1)
-    pairs[:, 0] //= 3
-    distance = np.hypot(*(points0[pairs[:, 0]] - points1[pairs[:, 1]]).T)
-    return np.asarray(pairs[distance < radius])
+    i, j = _between(middle - 1, middle + 1, number1)
+    i //= 3
+    dx, dy = (a[i] - b[j] for a, b in zip(points0.T.copy(), points1.T.copy(), strict=True))
+    near = np.nonzero(dx * dx + dy * dy < radius**2)[0]
+    return np.stack([i[near], j[near]], axis=1)
 
 
 def pairs_between(
     low0: NDArray[Any], high0: NDArray[Any], values1: NDArray[Any]
 ) -> NDArray[np.int64]:
     """Pairs (P, 2) of intervals (N,) and the values (M,) that lie in them, by sorting."""
+    return np.stack(_between(low0, high0, values1), axis=1)
+
+
+def _between(
+    low0: NDArray[Any], high0: NDArray[Any], values1: NDArray[Any]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     order = np.argsort(values1)
-    first = np.searchsorted(values1, low0, sorter=order)
-    count = np.searchsorted(values1, high0, side="right", sorter=order) - first
+    ascending = values1[order]
+    first = np.searchsorted(ascending, low0)
+    count = np.searchsorted(ascending, high0, side="right") - first
     intervals = np.repeat(np.arange(len(low0)), count)
     start = np.repeat(first - (np.cumsum(count) - count), count)
-    return np.stack([intervals, order[start + np.arange(len(intervals))]], axis=1)
+    return intervals, order[start + np.arange(len(intervals))]

@@ -99,7 +99,8 @@ class LocalMap:
 
     def in_view(self, cam_from_world: Array, half_size: Array) -> Rows:
         """Rows of the landmarks in the image of a camera; half_size (2,) of it at z = 1."""
-        x, y, z = transform(cam_from_world, self.positions).T
+        R, t = cam_from_world[:3, :3], cam_from_world[:3, 3]
+        x, y, z = R @ self.positions.T + t[:, None]  # each in one piece, unlike columns
         inside = (z > 0) & (abs(x) < half_size[0] * z) & (abs(y) < half_size[1] * z)
         return np.nonzero(inside)[0]
 
