@@ -60,13 +60,13 @@ def rotation_exp(rotvec: Array) -> Array:
 
 
 def turned(points: NDArray[Any], rotvec: Array, shares: Array) -> Array:
-    """Points (N, 3), each turned by its share (N,) of a small rotation (3,).
+    """Points (3, N), each turned by its share (N,) of a small rotation (3,).
 
     To second order: of 0.1 rad, 0.0002 are missing.
     """
     S = skew(rotvec)
-    once, twice = shares[:, None], (shares * shares / 2)[:, None]
-    return np.asarray(points + once * (points @ S.T) + twice * (points @ (S @ S).T))
+    across = S @ points
+    return np.asarray(points + shares * across + shares * shares / 2 * (S @ across))
 
 
 def rotation_log(R: Array) -> Array:

@@ -54,7 +54,7 @@ def _first(numbers: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
     places = np.arange(len(numbers))
     first = np.empty(count, np.int64)
     first[numbers[::-1]] = places[::-1]  # the last that is written stays
-    return first[numbers] == places
+    return np.asarray(first[numbers] == places)
 
 
 def pairs_near(points0: NDArray[Any], points1: NDArray[Any], radius: float) -> NDArray[np.int64]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from alike_ros.geometry import Array, from_Rt, rotation_exp, transform, triangulate, turned
+from alike_ros.geometry import Array, from_Rt, rotation_exp, triangulate, turned
 from alike_ros.odometry.noise import excess
 from alike_ros.odometry.shutter import STRAIGHT, Bend
 
@@ -108,19 +109,24 @@ def refine(
     pose, beginning at `bend`, goes the bend, as far as its covariance leaves it open. A step of
     less than `settled` standard deviations is the last.
     """
+    # in columns: NumPy is faster on coordinates that lie in one piece each
+    points, spread, bearings = (np.ascontiguousarray(x.T) for x in (points, spread, bearings))
     is_bent = np.trace(bent.covariance) > _STRAIGHT**2
     prior = np.linalg.inv(bent.covariance) if is_bent else np.zeros((3, 3))
     for _ in range(_ITERATIONS):
-        points_in_cam = _when_read(transform(cam_from_world, points), rows, bend)
-        residuals = _residuals(points_in_cam, bearings)
-        inliers = _within(points_in_cam, residuals, max_error)
-        if inliers.sum() < 6:
+        seen = _seen(cam_from_world, points, bearings, rows, bend)
+        inliers = np.nonzero(seen.within(max_error))[0]
+        if len(inliers) < 6:
             return None
-        J = _jacobian(points_in_cam[inliers], rows[inliers] if is_bent else None)
-        residuals = residuals[inliers].T
-        J_weighted, weighted, sigma = _weighted(
-            J, residuals, spread[inliers] @ cam_from_world[:3, :3].T
+        xyz, residuals, along = (
+            x.take(
+                inliers, axis=1, mode="clip"
+            )  # without a check of each index: four times as fast
+            for x in (seen.points_in_cam, seen.residuals, spread)
         )
+        J = _jacobian(xyz, rows[inliers] if is_bent else None)
+        along = _projected(cam_from_world[:3, :3] @ along, xyz)
+        J_weighted, weighted, sigma = _weighted(J, residuals, along)
         H, gradient = J_weighted @ J_weighted.T, J_weighted @ weighted
         if is_bent:
             H[6:, 6:] += prior
@@ -135,16 +141,38 @@ def refine(
             bend = bend + step[6:]
         if gradient @ step < settled**2:
             break
-    scale = excess(residuals.T / sigma, bearings[inliers])
-    points_in_cam = _when_read(transform(cam_from_world, points), rows, bend)
-    inliers = _within(points_in_cam, _residuals(points_in_cam, bearings), max_error)
+    scale = excess(residuals.T / sigma, bearings[:, inliers].T)
+    within = _seen(cam_from_world, points, bearings, rows, bend).within(max_error)
     found = Bend(bend, covariance[6:, 6:]) if is_bent else bent
-    return PoseResult(cam_from_world, inliers, scale * covariance[:6, :6], found)
+    return PoseResult(cam_from_world, within, scale * covariance[:6, :6], found)
 
 
-def _when_read(points_in_cam: Array, rows: Array, bend: Array) -> Array:
-    """Where the camera has points (N, 3) when the rows (N,) in which it sees them are read."""
-    return turned(points_in_cam, -bend, rows) if bend.any() else points_in_cam
+class _Seen(NamedTuple):
+    """Points in the camera's frame (3, N); measured minus projected, at z = 1 (2, N)."""
+
+    points_in_cam: Array
+    residuals: Array
+
+    def within(self, max_error: float) -> NDArray[np.bool_]:
+        """Whether a point (N,) is in front and where it was measured."""
+        x, y = self.residuals
+        near = x * x + y * y <= max_error**2
+        return np.asarray((self.points_in_cam[2] > 0) & near)
+
+
+def _seen(
+    cam_from_world: Array,
+    points: Array,
+    bearings: Array,
+    rows: Array | None = None,
+    bend: Array = STRAIGHT.mean,
+) -> _Seen:
+    """Points (3, N), where the camera has them when their rows (N,) are read."""
+    points_in_cam = cam_from_world[:3, :3] @ points + cam_from_world[:3, 3, None]
+    if rows is not None and bend.any():
+        points_in_cam = turned(points_in_cam, -bend, rows)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _Seen(points_in_cam, bearings - points_in_cam[:2] / points_in_cam[2])
 
 
 def relative_pose(bearings0: Array, bearings1: Array, max_error: float) -> PoseResult | None:
@@ -238,22 +266,21 @@ def consistent(
     max_error: float,
 ) -> NDArray[np.bool_]:
     """Mask (N,) of the points that both cameras see in front of them where the bearings say."""
-    points_in_cam1 = transform(cam1_from_cam0, points_in_cam0)
-    in_view0 = _within(points_in_cam0, _residuals(points_in_cam0, bearings0), max_error)
-    in_view1 = _within(points_in_cam1, _residuals(points_in_cam1, bearings1), max_error)
+    points = points_in_cam0.T
+    in_view0 = _seen(np.eye(4), points, bearings0.T).within(max_error)
+    in_view1 = _seen(cam1_from_cam0, points, bearings1.T).within(max_error)
     return in_view0 & in_view1
 
 
-def _weighted(J: Array, residuals: Array, spread_in_cam: Array) -> tuple[Array, Array, float]:
+def _weighted(J: Array, residuals: Array, along: Array) -> tuple[Array, Array, float]:
     """Jacobian (p, 2n) and residuals (2n,) of unit covariance, but for Huber's weights.
 
     J (p, 2, n) and residuals (2, n) as `_jacobian` has them. The covariance of a residual is
-    sigma^2 I + along along^T: the keypoint's, which is estimated, and that of the point, which
-    spread_in_cam (n, 3) projects to.
+    sigma^2 I + along along^T: the keypoint's, which is estimated, and that of the point, one
+    standard deviation of which the camera sees as `along` (2, n).
     """
-    along = (J[:3] * spread_in_cam.T[:, None]).sum(0)  # (2, n)
-    sigma = _noise(residuals, along)
     squared = (along * along).sum(0)
+    sigma = _noise(residuals, along, np.sqrt(squared))
     # (sigma^2 I + a a^T)^(-1/2) = (I - shrink a a^T) / sigma
     shrink = (1 - sigma / np.sqrt(sigma**2 + squared)) / np.maximum(squared, 1e-24)
     residuals = (residuals - shrink * (along * residuals).sum(0) * along) / sigma
@@ -264,32 +291,27 @@ def _weighted(J: Array, residuals: Array, spread_in_cam: Array) -> tuple[Array, 
     return J.reshape(len(J), -1), (weight * residuals).ravel(), sigma
 
 
-def _noise(residuals: Array, along: Array) -> float:
+def _noise(residuals: Array, along: Array, length: Array) -> float:
     """Standard deviation of the keypoints, from residuals (2, n) across lines of uncertainty."""
-    length = np.hypot(*along)
     across = along[0] * residuals[1] - along[1] * residuals[0]
     # where the point is certain, any line will do
     error = np.where(length > 1e-12, across / np.maximum(length, 1e-12), residuals[0])
     return max(float(np.median(np.abs(error))) / 0.6745, 1e-6)  # of |N(0, 1)|
 
 
-def _residuals(points_in_cam: Array, bearings: Array) -> Array:
-    """Measured minus projected, at z = 1 (N, 2)."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(bearings - points_in_cam[:, :2] / points_in_cam[:, 2:])
-
-
-def _within(points_in_cam: Array, residuals: Array, max_error: float) -> NDArray[np.bool_]:
-    near = np.hypot(*residuals.T) <= max_error
-    return np.asarray((points_in_cam[:, 2] > 0) & near)
+def _projected(motions: Array, points_in_cam: Array) -> Array:
+    """How motions (3, n) of points (3, n) look at z = 1: (2, n)."""
+    x, y, z = points_in_cam
+    return np.asarray([motions[0] - x / z * motions[2], motions[1] - y / z * motions[2]] / z)
 
 
 def _jacobian(points_in_cam: Array, rows: Array | None = None) -> Array:
-    """(6, 2, n): of the projection at z = 1, by (translation, rotation) left of the pose.
+    """Of the projection of points (3, n) at z = 1.
 
-    With rows (n,), (9, 2, n): by the bend, too.
+    (6, 2, n): by (translation, rotation) left of the pose; with rows (n,), (9, 2, n): by the bend,
+    too.
     """
-    x, y, z = points_in_cam.T
+    x, y, z = points_in_cam
     u, v = x / z, y / z
     J = np.zeros((6 if rows is None else 9, 2, len(z)))
     J[0, 0] = J[1, 1] = 1 / z

@@ -49,7 +49,7 @@ class View:
 
         bend: what these bearings and depths have, of which its uncertainty is left.
         """
-        x, y, z = turned(self.rays, bend.mean, self.rows).T
+        x, y, z = turned(self.rays.T, bend.mean, self.rows)
         return replace(
             self,
             bearings=np.stack([x / z, y / z], axis=1),
