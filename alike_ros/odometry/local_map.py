@@ -86,9 +86,10 @@ class LocalMap:
 
     def shared(self, rows: Rows) -> Rows:
         """How many of these landmarks each keyframe sees."""
-        wanted = np.zeros(len(self), bool)
+        wanted = np.zeros(len(self) + 1, bool)  # the last is that of keypoints without a landmark
         wanted[rows] = True
-        return np.array([wanted[keyframe.rows].sum() for keyframe in self.keyframes], np.int64)
+        found = [wanted.take(keyframe.landmarks, mode="wrap") for keyframe in self.keyframes]
+        return np.array([np.count_nonzero(seen) for seen in found], np.int64)
 
     def covisible(self, keyframe: Keyframe) -> list[Keyframe]:
         """The other keyframes that see the same landmarks, those with most in common first."""

@@ -84,13 +84,11 @@ def _near(
     """The pose by landmarks that a guessed pose puts within a radius of keypoints."""
     rows = local_map.in_view(cam_from_world, _MARGIN * sensor.half_size)
     points = transform(cam_from_world, local_map.positions[rows])
-    matches = match_pairs(
-        local_map.descriptors[rows],
-        view.descriptors,
-        sensor.config.matching.min_similarity,
-        pairs_near(points[:, :2] / points[:, 2:], view.bearings, radius),
-    )
-    return _pose(view, local_map, rows[matches[:, 0]], matches[:, 1], sensor)
+    pairs = pairs_near(points[:, :2] / points[:, 2:], view.bearings, radius)
+    pairs[:, 0] = rows[pairs[:, 0]]
+    floor = sensor.config.matching.min_similarity
+    matches = match_pairs(local_map.descriptors, view.descriptors, floor, pairs)
+    return _pose(view, local_map, matches[:, 0], matches[:, 1], sensor)
 
 
 def _by_keyframe(
