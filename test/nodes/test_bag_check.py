@@ -97,8 +97,9 @@ def test_limits_that_do_not_hold(bag: Path, capsys: Any, tmp_path: Path) -> None
 def test_table_for_people(bag: Path, capsys: Any) -> None:
     """Of mono, whose motion is not as exact as that."""
     assert main(["bag", "check", str(bag), "--split", "--max-ate", "1", "--max-jump", "1e-9"]) == 1
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
     lines = out.splitlines()
+    assert lines, err
     ate, jump = (next(x for x in lines if x.startswith(name)) for name in ("ate", "jump"))
     assert "<= 1  ok" in ate
     assert "<= 1e-09  BROKEN" in jump
