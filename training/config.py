@@ -18,10 +18,10 @@ class ViewConfig:
     corners: float = 0.26  # corners of the oblique view move by this share of its sides
     rotation: float = 0.35  # standard deviation of the roll, radians
     max_rotation: float = 1.2
-    log_zoom: float = 0.6  # scale between the views is within exp(+-log_zoom)
+    log_zoom: float = 1.0  # scale between the views is within exp(+-log_zoom), however strong
     shift: float = 0.1  # standard deviation of the shift, in sides of the view
-    frontal: float = 0.3  # strength of all this in the nearly frontal view
-    mildest: float = 0.2  # strength of a pair, up to 1
+    frontal: float = 0.3  # strength of corners and rotation in the nearly frontal view
+    mildest: float = 0.2  # strength of both in a pair, up to 1
     min_scale: float = 0.75  # photo pixels per view pixel; the largest is what fits
     shifted: float = 0.0  # share of pairs that only differ by a shift of whole pixels
     repeated: float = 0.0  # share of pairs whose photo is overlaid with a piece of it as tiles
@@ -48,6 +48,19 @@ class PhotometryConfig:
 
 
 @dataclass(frozen=True)
+class SceneConfig:
+    """Made-up scenes of photos, seen twice."""
+
+    share: float = 0.0  # of the batches of kind homography that show scenes instead
+    boards: int = 8  # at most
+    ground: float = 0.7  # share of scenes that have one
+    sides: float = 0.4  # share of scenes that have a wall at one side
+    forward: float = 0.5  # the second camera is at most so far ahead, in depths of the scene
+    sideways: float = 0.12  # standard deviation, in depths of the scene
+    turn: float = 0.1  # standard deviation about each axis, radians
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Pairs of views from a folder `root` of photos, of MegaDepth or of RGB-D sequences."""
 
@@ -59,6 +72,7 @@ class DataConfig:
     width: int = 256
     workers: int = 1
     views: ViewConfig = field(default_factory=ViewConfig)
+    scenes: SceneConfig = field(default_factory=SceneConfig)
     photometry: PhotometryConfig = field(default_factory=PhotometryConfig)
 
 

@@ -28,11 +28,13 @@ from tqdm import tqdm
 
 from alike_ros.errors import AlikeError, ConfigError
 from alike_ros.network import ALIKE, load_alike, save_weights
-from training.config import RunConfig, load_run, override
+from training.config import DataConfig, RunConfig, load_run, override
 from training.data.drawings import write_drawings
 from training.data.homography import HomographyPairs, list_photos, split_photos
 from training.data.megadepth import MegaDepthPairs, read_scenes, split_scenes
+from training.data.mixed import MixedPairs
 from training.data.rgbd import RgbdPairs, read_frames, split_frames
+from training.data.scenes import ScenePairs
 from training.objective import Objective
 from training.validation import Pairs, draw, match, validate
 
@@ -94,7 +96,10 @@ def datasets(config: RunConfig) -> tuple[Pairs, Pairs]:
     held = replace(data, height=size.height, width=size.width)
     if data.kind == "homography":
         photos, held_photos = split_photos(list_photos(root))
-        return HomographyPairs(photos, data, seed), HomographyPairs(held_photos, held, seed + 1)
+        batch_size = config.optimizer.batch_size
+        return photo_pairs(photos, data, batch_size, seed), photo_pairs(
+            held_photos, held, 1, seed + 1
+        )
     if data.kind == "megadepth":
         scenes, held_scenes = split_scenes(read_scenes(root))
         return MegaDepthPairs(scenes, data, seed), MegaDepthPairs(held_scenes, held, seed + 1)
@@ -102,6 +107,14 @@ def datasets(config: RunConfig) -> tuple[Pairs, Pairs]:
         frames, held_frames = split_frames([read_frames(s) for s in data.root.split()])
         return RgbdPairs(frames, data, seed), RgbdPairs(held_frames, held, seed + 1)
     raise ConfigError(f"unknown data.kind {data.kind!r}: homography, megadepth or rgbd")
+
+
+def photo_pairs(photos: list[Path], data: DataConfig, batch_size: int, seed: int) -> Pairs:
+    """Views of photos that homographies relate, and of scenes made of them."""
+    views: Pairs = HomographyPairs(photos, data, seed)
+    if not data.scenes.share:
+        return views
+    return MixedPairs(views, ScenePairs(photos, data, seed), data.scenes.share, batch_size, seed)
 
 
 class Deal(Sampler[int]):

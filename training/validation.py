@@ -45,6 +45,7 @@ def validate(network: ALIKE, pairs: Pairs, config: RunConfig) -> dict[str, float
     matched = [match(network, pairs[i], config) for i in range(config.validation.pairs)]
     results = {"rep": float(np.mean([pair.rep for pair in matched]))}
     corner_errors = np.array([pair.corner_error for pair in matched])
+    corner_errors = corner_errors[~np.isnan(corner_errors)]  # of pairs that a homography relates
     tables = {
         "ms": np.mean([pair.ms for pair in matched], axis=0),
         "mma": np.mean([pair.mma for pair in matched], axis=0),
@@ -53,7 +54,7 @@ def validate(network: ALIKE, pairs: Pairs, config: RunConfig) -> dict[str, float
     for name, values in tables.items():
         for threshold, value in zip(THRESHOLDS, values, strict=True):
             results[f"{name}@{threshold}"] = float(value)
-    if np.isnan(corner_errors).all():
+    if not len(corner_errors):
         results = {name: value for name, value in results.items() if "mha" not in name}
     return {name: 100 * value for name, value in results.items()}
 

@@ -94,8 +94,11 @@ def sample_depth(depth: Tensor, points: Tensor) -> Tensor:
     """Depth (H, W) at points (N, 2), bilinear -> (N,); NaN outside or next to an unknown pixel."""
     height, width = depth.shape
     grid = points * points.new_tensor([2 / (width - 1), 2 / (height - 1)]) - 1
-    known = torch.where(depth > 0, depth, torch.nan).to(points)
     within = (grid.abs() <= 1).all(1)
-    grid = grid.nan_to_num(2.0).clamp(-1, 1)
-    sampled = F.grid_sample(known[None, None], grid[None, None], align_corners=True)[0, 0, 0]
-    return torch.where(within, sampled, torch.nan)
+    grid = grid.nan_to_num(2.0).clamp(-1, 1)[None, None]
+    # NaN in the map itself would come back as the gradient of points that no loss is taken at
+    unknown = (~(depth > 0)).to(points)
+    filled = torch.where(depth > 0, depth, 1).to(points)
+    sampled = F.grid_sample(filled[None, None], grid, align_corners=True)[0, 0, 0]
+    missing = F.grid_sample(unknown[None, None], grid.detach(), align_corners=True)[0, 0, 0]
+    return torch.where(within & (missing == 0), sampled, torch.nan)

@@ -1,4 +1,4 @@
-"""MegaDepth and RGB-D pairs, on rendered scenes whose geometry is exact."""
+"""MegaDepth and RGB-D pairs and made-up scenes: rendered, so that their geometry is exact."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ import torch
 from alike_ros.errors import DataError
 from training.config import DataConfig, PhotometryConfig
 from training.data.depth import DepthView, crop, resized, undistorted
+from training.data.drawings import write_drawings
+from training.data.homography import list_photos
 from training.data.megadepth import MegaDepthPairs, read_scenes, read_view, split_scenes
+from training.data.mixed import MixedPairs
 from training.data.rgbd import RgbdPairs, overlap, partner, read_frames, split_frames
+from training.data.scenes import ScenePairs
 from training.warp import warp_pair
 
 QUIET = PhotometryConfig(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -171,3 +175,62 @@ def test_undistortion_straightens_image_and_depth() -> None:
     inner = (slice(20, 100), slice(20, 140))
     np.testing.assert_allclose(image[..., 0][inner], expected[inner], atol=0.1)
     np.testing.assert_allclose(depth[inner], expected[inner], atol=0.5)  # nearest
+
+
+# Made-up scenes
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> ScenePairs:
+    folder = tmp_path_factory.mktemp("photos")
+    write_drawings(folder, 3)
+    return ScenePairs(list_photos(folder), CONFIG, seed=1)
+
+
+def test_scenes_look_alike_where_their_depth_says(scenes: ScenePairs) -> None:
+    for i in range(8):
+        error, visible = colour_error(scenes[i])
+        assert visible > 0.1
+        # measured 0.3 to 0.5 grey levels, visible 0.36 to 0.99; unrelated views differ by 38 to 51
+        assert error < 2
+
+
+def test_scenes_repeat(scenes: ScenePairs) -> None:
+    again = ScenePairs(scenes.photos, CONFIG, seed=1)
+    other = ScenePairs(scenes.photos, CONFIG, seed=2)
+    for name, value in scenes[5].items():
+        torch.testing.assert_close(again[5][name], value, equal_nan=True)
+    assert not torch.equal(other[5]["image0"], scenes[5]["image0"])
+
+
+def test_scenes_have_parallax_and_zoom(scenes: ScenePairs) -> None:
+    """No homography relates their views, and what is near grows or shrinks."""
+    off, growth = [], []
+    grid = torch.stack(
+        torch.meshgrid(torch.arange(4.0, 252, 6), torch.arange(4.0, 188, 6), indexing="xy"), -1
+    ).reshape(-1, 2)
+    for i in range(12):
+        pair = scenes[i]
+        warped, visible = warp_pair(grid, pair, 0)
+        here, there = grid[visible].numpy(), warped[visible].numpy()
+        homography, _ = cv2.findHomography(here, there, cv2.RANSAC, 1.0)
+        mapped = cv2.perspectiveTransform(here[None], homography)[0]
+        off.append((np.linalg.norm(mapped - there, axis=1) > 2).mean())
+        forward = pair["view1_from_view0"][2, 3] / pair["depth0"].nanmedian()
+        growth.append(abs(float(forward)))
+    # share of the points that no one plane explains, measured 0.30
+    assert np.median(off) > 0.1, off
+    assert max(growth) > 0.2, growth  # in depths of the scene, measured 0.39
+
+
+def test_batches_of_two_kinds_are_of_one_kind_each() -> None:
+    kinds = [[{"kind": torch.tensor(k)}] * 4000 for k in (0, 1)]
+    mixed = MixedPairs(kinds[0], kinds[1], share=0.3, batch_size=4, seed=3)  # type: ignore[arg-type]
+    drawn = torch.stack([mixed[i]["kind"] for i in range(4000)]).reshape(-1, 4).float()
+    assert (drawn.std(dim=1) == 0).all()
+    assert drawn.mean() == pytest.approx(0.3, abs=0.05)  # three standard deviations
+
+
+def test_scenes_without_photos_are_an_error() -> None:
+    with pytest.raises(DataError, match="photos"):
+        ScenePairs([], CONFIG, seed=0)

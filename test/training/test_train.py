@@ -192,6 +192,11 @@ def test_every_variant_trains(photos: Path, tmp_path: Path, variant: str) -> Non
     assert np.isfinite(loss)
 
 
+def test_photos_train_as_scenes(photos: Path, tmp_path: Path) -> None:
+    changes = ("data.scenes.share=0.5", "validation.pairs=4")
+    assert np.isfinite(run(tiny(photos, *changes), tmp_path))
+
+
 def test_rgbd_sequences_train(tmp_path: Path) -> None:
     config = tiny(
         tmp_path, "data={kind: rgbd, root: 'render:room?frames=21'}", "optimizer.steps=1"

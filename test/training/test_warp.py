@@ -119,6 +119,17 @@ def test_depth_gradient_includes_the_slope_of_the_surface() -> None:
     assert torch.autograd.gradcheck(lambda p: warp_depth(p, depth, depth, K, K, motion)[0], points)
 
 
+def test_points_beside_unknown_depth_have_no_gradient_but_a_finite_one() -> None:
+    depth = torch.full(SIZE, 2.0, dtype=torch.float64)
+    depth[:, 50:] = torch.nan
+    points = torch.tensor([[49.5, 20.0], [20.0, 20.0]], dtype=torch.float64, requires_grad=True)
+    warped, visible = warp_depth(points, depth, depth, K, K, pose(translation=(0.1, 0, 0)))
+    assert visible.tolist() == [False, True]
+    warped[visible].sum().backward()
+    assert points.grad is not None
+    torch.testing.assert_close(points.grad, torch.tensor([[0.0, 0], [1, 1]]).double())
+
+
 def test_sampled_depth_is_bilinear_and_unknown_outside() -> None:
     depth = torch.arange(12.0).reshape(3, 4) + 1
     points = torch.tensor([[1.5, 0.5], [3, 2], [3.5, 1], [-1, 0]])

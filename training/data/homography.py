@@ -111,16 +111,18 @@ def sample_views(
 ) -> tuple[list[Array], Array]:
     """A nearly frontal view and an oblique one of the same place, and view1_from_view0 (3, 3)."""
     height, width = levels[0].shape[:2]
-    largest = min(width / size[1], height / size[0])  # photo pixels per view pixel
-    smallest = min(config.min_scale, largest)
+    zoom = np.exp(rng.uniform(-config.log_zoom, config.log_zoom) / 2)
+    margin = max(zoom, 1 / zoom)  # neither view shall be larger than the photo, or much blurred
+    largest = min(width / size[1], height / size[0]) / margin  # photo pixels per view pixel
+    smallest = min(config.min_scale * margin, largest)
     scale = np.exp(rng.uniform(np.log(smallest), np.log(largest)))
     reach = np.maximum(0, [width - scale * size[1], height - scale * size[0]])
     centre = np.array([width, height]) / 2 + rng.uniform(-0.5, 0.5, 2) * reach
     shift = rng.normal(0, config.shift, 2) * scale * size[::-1]
     strength = rng.uniform(config.mildest, 1)
-    zoom = np.exp(strength * rng.uniform(-config.log_zoom, config.log_zoom))
-    place0 = sample_quad(rng, config, strength * config.frontal) * scale * size[::-1] + centre
-    place1 = sample_quad(rng, config, strength) * scale * zoom * size[::-1] + centre + shift
+    extent0, extent1 = (s * np.array(size[::-1]) for s in (scale / zoom, scale * zoom))
+    place0 = sample_quad(rng, config, strength * config.frontal) * extent0 + centre
+    place1 = sample_quad(rng, config, strength) * extent1 + centre + shift
     photo_from_view0, photo_from_view1 = (
         photo_from_view(place, size) for place in (place0, place1)
     )
