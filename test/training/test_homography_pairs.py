@@ -69,6 +69,14 @@ def test_shifted_pairs_show_the_same_pixels_in_other_places(photos: list[Path]) 
         assert (there.float() - here.float()).abs().mean() < 0.01  # measured 0.0002
 
 
+def test_scale_between_views_spans_what_is_configured(photos: list[Path]) -> None:
+    views = replace(CONFIG.views, corners=0, rotation=0, shift=0, log_zoom=1)
+    pairs = HomographyPairs(photos, replace(CONFIG, photometry=QUIET, views=views), seed=1)
+    zooms = [float(pairs[i]["view1_from_view0"][0, 0].log()) for i in range(60)]
+    assert -1.001 < min(zooms) < -0.8 and 0.8 < max(zooms) < 1.001, (min(zooms), max(zooms))
+    assert np.std(zooms) == pytest.approx(1 / np.sqrt(3), abs=0.15)  # uniform
+
+
 def test_views_differ_as_much_as_configured(photos: list[Path]) -> None:
     still = replace(CONFIG.views, corners=0, rotation=0, log_zoom=0, shift=0)
     pairs = HomographyPairs(photos, replace(CONFIG, views=still), seed=1)
