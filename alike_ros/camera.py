@@ -54,6 +54,8 @@ class Camera:
                 f"{self.distortion_model} has {len(self.distortion)} coefficients, "
                 f"expected {' or '.join(map(str, counts))}"
             )
+        if not np.isfinite(self.distortion).all():
+            raise DataError(f"distortion is {self.distortion}, expected finite numbers")
         object.__setattr__(self, "K", K)
 
     @property

@@ -296,21 +296,23 @@ class VisualOdometry:
         )
 
     def _without_pose(self, view: View, local_map: LocalMap) -> Estimate:
-        """Bridges a short gap by the velocity; is lost in a longer one, until a new map starts."""
-        motion, last = self._motion, self._motion.last
+        """Bridges a short gap by the velocity; is lost in a longer one, until a new map starts.
+
+        It starts where the bridge ended, and as uncertain as the time since then makes it.
+        """
+        motion = self._motion
         self._lost_frames += 1
+        points = transform(inverse(motion.last.world_from_cam), local_map.positions)
+        distance = float(np.median(np.linalg.norm(points, axis=1)))
+        predicted = motion.predicted(view.stamp_ns)
+        covariance = motion.covariance(view.stamp_ns, distance)
         if motion.bridges(view.stamp_ns):
-            points = transform(inverse(last.world_from_cam), local_map.positions)
-            distance = float(np.median(np.linalg.norm(points, axis=1)))
             return self._estimate(
-                view,
-                Status.DEGRADED,
-                world_from_cam=motion.predicted(view.stamp_ns),
-                covariance=motion.covariance(view.stamp_ns, distance),
+                view, Status.DEGRADED, world_from_cam=predicted, covariance=covariance
             )
         countdown = self.config.reset_countdown
         if countdown and self._lost_frames >= countdown:
-            self._new_map(last.world_from_cam, last.covariance)
+            self._new_map(predicted, covariance)
             self._map_index += 1
         return self._estimate(view, Status.LOST)
 

@@ -165,7 +165,8 @@ def test_another_place_that_looks_alike_is_no_return(share, is_there):
     assert {e.status for e in estimates[20:]} == {expected}
 
 
-def test_a_new_map_starts_where_the_last_pose_was():
+def test_a_new_map_starts_where_the_velocity_brought_the_camera():
+    """No jump from the last pose that was given, and no more certainty than that had."""
     poses, scene = walk(60), Scene()
     config = override(Config(mode="rgbd"), {"reset_countdown": 5})
     odometry, estimates = VisualOdometry(CAMERA, config), []
@@ -178,7 +179,15 @@ def test_a_new_map_starts_where_the_last_pose_was():
     assert 0 < len(lost) <= 5
     new = estimates[lost[-1] + 1]
     assert (new.status, new.map_index) == (Status.TRACKING, 1)
-    assert np.linalg.norm(new.world_from_cam[:3, 3] - estimates[39].world_from_cam[:3, 3]) < 1e-9
+    last = estimates[lost[0] - 1]
+    assert last.status is Status.DEGRADED
+    step, jump = (
+        b.world_from_cam[:3, 3] - a.world_from_cam[:3, 3]
+        for a, b in ((estimates[38], estimates[39]), (last, new))
+    )
+    assert np.linalg.norm(jump) < 1.1 * np.linalg.norm(step)
+    seen, bridged, begun = (np.trace(e.covariance) for e in (estimates[39], last, new))
+    assert begun > bridged > 10 * seen
     assert estimates[-1].status is Status.TRACKING
 
 
