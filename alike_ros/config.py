@@ -201,7 +201,8 @@ class NodeConfig(Config):
     path_length: int = setting(1000, "most poses of the published path", 0, 100_000)
 
 
-#: Settings, and groups of them, that take effect while a node runs; all others need a restart.
+#: Settings, and groups of them, that take effect while a node runs; all others are read when it is
+#: configured.
 _LIVE = (
     *("detector.", "matching.", "depth.", "tracking.", "keyframe."),
     *("publish_null_when_lost", "reset_countdown"),

@@ -13,7 +13,7 @@ _HEAD = """\
 
 Made by `alike config --table`. All nodes declare all of them; `vo_node` uses all, `features_node`
 and `tracking_node` those of their column. *live*: takes effect when it is set while the node runs;
-all others are read when it starts. On the command line of `alike` they have the same names
+all others are read when it is configured. On the command line of `alike` they have the same names
 (`--set detector.top_k=500`), and a file of them is for both (`alike config --ros`).
 """
 _ROW = "| {} | {} | {} | {} | {} | {} | {} |"

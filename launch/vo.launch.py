@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import yaml
 from launch import LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
@@ -52,7 +53,7 @@ TOPICS = {
 }
 
 ARGUMENTS = {
-    "mode": ("mono", "mono, rgbd or stereo"),
+    "mode": (FROM_FILE, "mono, rgbd or stereo; mono where there is no file"),
     "image_topic": ("", "image (rgbd: of the colour camera, stereo: of the left one)"),
     "camera_info_topic": ("", "its calibration"),
     "depth_topic": ("", "rgbd: depth registered to the image"),
@@ -72,7 +73,7 @@ ARGUMENTS = {
     "rviz": ("false", "start rviz2"),
     "rviz_config": (str(SHARE / "rviz" / "vo.rviz"), "its configuration"),
     "bagfile": ("", "rosbag2 to play"),
-    "use_sim_time": ("", "empty: true when a bag is played"),
+    "use_sim_time": (FROM_FILE, "use /clock; true when a bag is played"),
     "split": ("false", "features and tracking in two processes"),
     "log_level": ("info", "debug, info, warn, error or fatal"),
 }
@@ -93,9 +94,12 @@ def generate_launch_description() -> LaunchDescription:
 def start(context: LaunchContext) -> list[Any]:
     """The nodes, and rviz and the bag if they are wanted."""
     given = {name: context.launch_configurations[name] for name in ARGUMENTS}
+    if given["mode"] == FROM_FILE:
+        given["mode"] = mode_of(given["config_file"])
     if given["mode"] not in TOPICS:
         raise ValueError(f"mode is {given['mode']!r}, expected one of {', '.join(TOPICS)}")
-    sim_time = is_true(given["use_sim_time"] or str(bool(given["bagfile"])))
+    if given["bagfile"] and given["use_sim_time"] == FROM_FILE:
+        given["use_sim_time"] = "true"
     split = is_true(given["split"])
     names = ["features", "tracking"] if split else ["vo"]
     actions: list[Any] = [
@@ -106,7 +110,7 @@ def start(context: LaunchContext) -> list[Any]:
             namespace=given["namespace"],
             parameters=[
                 given["config_file"] or str(SHARE / "config" / f"{given['mode']}.yaml"),
-                parameters(given) | {"use_sim_time": sim_time},
+                parameters(given),
             ],
             remappings=remappings(given),
             arguments=["--ros-args", "--log-level", given["log_level"]],
@@ -126,7 +130,7 @@ def start(context: LaunchContext) -> list[Any]:
                     ("image", given["image_topic"] or image),
                     ("vo/path", f"{names[-1]}/path"),
                 ],
-                parameters=[{"use_sim_time": sim_time}],
+                parameters=[sim_time(given)],
             )
         )
     if given["bagfile"]:
@@ -135,9 +139,24 @@ def start(context: LaunchContext) -> list[Any]:
     return actions
 
 
+def mode_of(config_file: str) -> str:
+    """What a parameter file says, for whichever node; mono where it says nothing."""
+    entries = yaml.safe_load(Path(config_file).read_text()) if config_file else {}
+    for node in (entries or {}).values():
+        if "mode" in node.get("ros__parameters", {}):
+            return str(node["ros__parameters"]["mode"])
+    return "mono"
+
+
+def sim_time(given: dict[str, str]) -> dict[str, Any]:
+    """The parameter, where it does not come from a file."""
+    text = given["use_sim_time"]
+    return {} if text == FROM_FILE else {"use_sim_time": is_true(text)}
+
+
 def parameters(given: dict[str, str]) -> dict[str, Any]:
     """Parameters of the arguments that were given."""
-    values: dict[str, Any] = {"mode": given["mode"]}
+    values: dict[str, Any] = {"mode": given["mode"]} | sim_time(given)
     for argument, (name, kind) in PARAMETERS.items():
         if given[argument] != FROM_FILE:
             text = given[argument]
@@ -146,16 +165,9 @@ def parameters(given: dict[str, str]) -> dict[str, Any]:
 
 
 def remappings(given: dict[str, str]) -> list[tuple[str, str]]:
-    """Topics of the arguments that were given, with what image transports append to them."""
+    """Topics of the arguments that were given."""
     topics = TOPICS[given["mode"]] | {"imu_topic": "imu"}
-    pairs = [(topic, given[name]) for name, topic in topics.items() if given[name]]
-    compressed = [
-        (f"{source}/{transport}", f"{target}/{transport}")
-        for source, target in pairs
-        if source.endswith("image")
-        for transport in ("compressed", "compressedDepth")
-    ]
-    return pairs + compressed
+    return [(topic, given[name]) for name, topic in topics.items() if given[name]]
 
 
 def is_true(text: str) -> bool:

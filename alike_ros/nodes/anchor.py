@@ -19,9 +19,15 @@ class Anchor:
         self._odom_from_map = odom_from_base
         self._covariance = self._start_covariance = np.zeros((6, 6))
 
-    def locate(self, map_from_base: Array, covariance: Array | None) -> tuple[Array, Array | None]:
-        """The pose in odom, and its covariance; None where the map's is unknown."""
-        self.odom_from_base = self._odom_from_map @ map_from_base
+    def locate(
+        self, map_from_base: Array, covariance: Array | None, seen: bool = True
+    ) -> tuple[Array, Array | None]:
+        """The pose in odom, and its covariance; None where the map's is unknown.
+
+        Not seen: the base is where `move` brought it, and the map's pose a mere prediction.
+        """
+        if seen:
+            self.odom_from_base = self._odom_from_map @ map_from_base
         if covariance is None:
             return self.odom_from_base, None
         carried = _carried(inverse(map_from_base), self._start_covariance)
@@ -47,7 +53,7 @@ class Anchor:
         self._covariance = covariance
 
     def hold(self, map_from_base: Array) -> None:
-        """The map has another scale: the base, which is there in it now, stays where it is."""
+        """The map is new or has another scale: the base, which is there in it, does not move."""
         self._odom_from_map = self.odom_from_base @ inverse(map_from_base)
 
     def move(self, base0_from_base1: Array) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from alike_ros.camera import Camera, StereoCamera
@@ -15,11 +15,19 @@ LookUp = Callable[[str, str], Array | None]
 
 
 class Rig:
-    """One camera, or left and right, as camera_info describes them. Raises DataError."""
+    """One camera, or left and right, as camera_info describes them.
 
-    def __init__(self, infos: list[Any], rectified: bool) -> None:
-        self.cameras = [camera_from_info(info, rectified) for info in infos]
-        self._infos = infos
+    infos: by the topics that they came from. Raises DataError, which names one.
+    """
+
+    def __init__(self, infos: Mapping[str, Any], rectified: bool) -> None:
+        self.cameras = []
+        for topic, info in infos.items():
+            try:
+                self.cameras.append(camera_from_info(info, rectified))
+            except DataError as error:
+                raise DataError(f"{topic}: {error}") from error
+        self._infos = list(infos.values())
         self._rectified = rectified
         self._pair: StereoCamera | None = None
         self._is_final = False  # TF brings nothing better than _pair
@@ -85,10 +93,10 @@ class Calibration:
         if any(item is None for item in self._infos):
             return
         try:
-            self.rig = Rig(list(self._infos), self._rectified)
+            self.rig = Rig(dict(zip(self._topics, self._infos, strict=True)), self._rectified)
         except DataError as error:
             self.rig = None
-            self._problem = f"{self._topics[index]}: {error}"
+            self._problem = str(error)
 
 
 def _content(info: Any) -> tuple[Any, ...]:

@@ -8,19 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
-from alike_ros.config import NodeConfig
 from alike_ros.images import depth_from_compressed, depth_from_message
+from alike_ros.nodes.pipeline_node import PipelineNode
 from alike_ros.nodes.topics import INPUTS
 
 
-def depth_inputs(config: NodeConfig) -> list[tuple[type, str]]:
+def depth_inputs(node: PipelineNode) -> list[tuple[type, str]]:
     """Its type and topic; none in other modes."""
-    topic = INPUTS[config.mode].depth
+    topic, transport = INPUTS[node.config.mode].depth, node.config.depth_transport
     if not topic:
         return []
-    if config.depth_transport == "raw":
+    if transport == "raw":
         return [(Image, topic)]
-    return [(CompressedImage, f"{topic}/{config.depth_transport}")]
+    return [(CompressedImage, f"{node.resolve_topic_name(topic)}/{transport}")]
 
 
 def depth_from(message: Any) -> NDArray[np.float32]:

@@ -42,30 +42,36 @@ class Extraction:
 
     def __init__(self, node: PipelineNode) -> None:
         self._node = node
-        self._publishers = [
-            node.health.publisher(PointCloud2, topic, NEWEST)
-            for topic in INPUTS[node.config.mode].keypoints
-        ]
+        self._publishers: list[Any] = []
         self._picture = node.health.publisher(Image, TRACKS_IMAGE, NEWEST)
         self._tracks = Tracks()
         self._mask: NDArray[np.uint8] | None = None
         self._extractor: Together | None = None
 
     def load(self) -> None:
-        """Loads the network. Raises AlikeError."""
+        """Loads the network, offers its features. Raises AlikeError."""
         cameras = len(INPUTS[self._node.config.mode].images)
         self._extractor = Together(self._node.config, cameras)
+        self._publishers = [
+            self._node.health.publisher(PointCloud2, topic, NEWEST)
+            for topic in INPUTS[self._node.config.mode].keypoints
+        ]
         self._node.get_logger().info(f"network: {self._extractor.description}")
 
     def unload(self) -> None:
         """Frees it."""
         self._extractor = None
+        for publisher in self._publishers:
+            self._node.destroy_lifecycle_publisher(publisher)
+        self._publishers = []
 
     def inputs(self) -> list[tuple[type, str]]:
         """Types and topics of the images."""
         images = INPUTS[self._node.config.mode].images
         if self._node.config.image_transport == "compressed":
-            return [(CompressedImage, f"{topic}/compressed") for topic in images]
+            # of what the image is remapped to, as image transports do it
+            names = [self._node.resolve_topic_name(topic) for topic in images]
+            return [(CompressedImage, f"{name}/compressed") for name in names]
         return [(Image, topic) for topic in images]
 
     def subscribe_mask(self) -> None:
@@ -114,15 +120,13 @@ class Extraction:
         self._picture.publish(image_message(headers[0], picture))
 
     def _on_mask(self, message: Image) -> None:
+        if message.encoding not in ("mono8", "8UC1"):
+            self._node.warn(MASK, f"{MASK} is ignored: it is {message.encoding}, expected mono8")
+            return
         try:
-            mask = image_from_message(message)
+            self._mask = image_from_message(message)
         except DataError as error:
             self._node.warn(MASK, f"{MASK} is ignored: {error}")
-            return
-        if mask.ndim == 2:
-            self._mask = mask
-        else:
-            self._node.warn(MASK, f"{MASK} is ignored: it is {message.encoding}, expected mono8")
 
     def _unmasked(self, features: Features, image: NDArray[np.uint8]) -> Features:
         """The features where the mask is not 0."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.time import Time
 from std_msgs.msg import Header
@@ -19,6 +20,10 @@ except ImportError:  # not in the wheels; apt: ros-<distribution>-tf2-ros-py
     tf2_ros = None
 
 
+#: The newest transform of wheels may be a little older than the image: it is waited for.
+_WAIT = Duration(seconds=0.1)
+
+
 class Frames:
     """Looks up what is fixed to the robot once and keeps it: cameras, an IMU.
 
@@ -28,6 +33,7 @@ class Frames:
 
     def __init__(self, node: Node, config: NodeConfig) -> None:
         self.problem = ""
+        self._node = node
         self._frame_id = config.frame_id
         self._guess_frame_id = config.guess_frame_id
         self._inverted = config.invert_tf
@@ -78,7 +84,7 @@ class Frames:
             return None
         try:
             message = self._buffer.lookup_transform(
-                self._guess_frame_id, base_frame, Time.from_msg(stamp)
+                self._guess_frame_id, base_frame, Time.from_msg(stamp), _WAIT
             )
         except tf2_ros.TransformException as error:
             self.problem = f"no guess {self._guess_frame_id!r} <- {base_frame!r} on /tf ({error})"
@@ -109,11 +115,18 @@ class Frames:
             message = transform_message(header, child_frame_id, odom_from_base)
         self._broadcaster.sendTransform(message)
 
+    def forget(self) -> None:
+        """The clock was set back: newer transforms than what comes would have the say."""
+        if self._buffer is not None:
+            self._buffer.clear()
+
     def close(self) -> None:
-        """Ends the subscriptions to /tf."""
+        """Ends the subscriptions to /tf, and the publisher."""
         if self._listener is not None:
             self._listener.unregister()
-        self._listener = self._buffer = None
+        if self._broadcaster is not None:
+            self._node.destroy_publisher(self._broadcaster.pub_tf)
+        self._listener = self._buffer = self._broadcaster = None
 
     def _look_up(self, target: str, source: str) -> Array | None:
         if self._buffer is None:

@@ -54,7 +54,7 @@ def examine_pair(
     topic: str, left: CameraInfo, right: CameraInfo, rectified: bool, look_up: LookUp
 ) -> Iterator[Finding]:
     """The baseline, by TF and by camera_info where both know it. Raises DataError."""
-    pair = Rig([left, right], rectified).calibrated(look_up)
+    pair = Rig({"left": left, "right": right}, rectified).calibrated(look_up)
     assert isinstance(pair, StereoCamera)
     yield ok(topic, f"baseline {pair.baseline:.4f} m")
     if rectified or not right.p[3]:

@@ -22,7 +22,10 @@ from alike_ros.errors import ConfigError
 
 
 class Parameters:
-    """The node's settings; `config` is replaced when a parameter is set, never changed."""
+    """The node's settings; `config` is replaced when a parameter is set, never changed.
+
+    While the node `is_configured`, what is not live is refused.
+    """
 
     def __init__(self, node: Node) -> None:
         defaults, fields = flatten(NodeConfig()), describe(NodeConfig())
@@ -36,11 +39,17 @@ class Parameters:
         self.config = override(NodeConfig(), {item.name: item.value for item in declared})
         for sentence in unknown(node):
             node.get_logger().warning(sentence)
+        self.is_configured = False
         node.add_on_set_parameters_callback(self._on_set)
 
     def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
         known = flatten(self.config)
         values = {item.name: item.value for item in parameters if item.name in known}
+        fixed = [name for name in values if not is_live(name)]
+        if self.is_configured and fixed:
+            names = ", ".join(fixed)
+            reason = f"{names}: read when the node is configured, so clean it up before"
+            return SetParametersResult(successful=False, reason=reason)
         try:
             self.config = override(self.config, values)
         except ConfigError as error:
@@ -67,12 +76,13 @@ def unknown(node: Node) -> list[str]:
 
 
 def descriptor(name: str, field: Field[Any]) -> ParameterDescriptor:
-    """Description, range and whether the parameter may be set while the node runs."""
+    """Description, range, and whether the parameter may be set while the node runs."""
     low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
+    constraints = [f"one of {', '.join(choices)}"] if choices else []
+    constraints += [] if is_live(name) else ["read when the node is configured"]
     result = ParameterDescriptor(
         description=field.metadata["doc"],
-        additional_constraints=f"one of {', '.join(choices)}" if choices else "",
-        read_only=not is_live(name),
+        additional_constraints="; ".join(constraints),
         # so that 3 is taken for 3.0; other types are refused by NodeConfig
         dynamic_typing=isinstance(field.default, float),
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import traceback
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -37,6 +38,14 @@ AHEAD_MS = 100.0
 SIGNAL_WAIT_S = 0.1
 
 
+class _Group(NamedTuple):
+    """Messages that belong together; when the last came; how often stamps had jumped back."""
+
+    complete: float
+    messages: tuple[Any, ...]
+    clock_jumps: int
+
+
 class PipelineNode(LifecycleNode):  # type: ignore[misc]
     """Messages in, paired by stamp in the executor's thread; the newest group to a worker thread.
 
@@ -48,10 +57,10 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
         super().__init__(name)
         self._settings = Parameters(self)
         self.health = Health(self)
-        self._unusable = 0
+        self._unusable = self._clock_jumps = 0
         self.paused = False  # frames that come meanwhile are left out
         self._synchroniser: Synchroniser[Any] | None = None
-        self._worker: NewestWorker[tuple[float, tuple[Any, ...]]] | None = None
+        self._worker: NewestWorker[_Group] | None = None
         self.wait_ms = 0.0  # that the frame in work has waited for the one before
 
     @property
@@ -77,7 +86,7 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
         raise NotImplementedError
 
     def restart(self) -> None:
-        """The clock was set back: what follows has older stamps. In the executor's thread."""
+        """The clock was set back: what follows has older stamps. In the worker's thread."""
 
     def unusable(self, header: Header, reason: str) -> None:
         """Says that the group of this stamp brings no result. In the worker's thread."""
@@ -106,9 +115,11 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Loads the model."""
+        self._settings.is_configured = True
         try:
             self.set_up()
         except AlikeError as error:
+            self._settings.is_configured = False
             self.get_logger().error(str(error))
             return TransitionCallbackReturn.FAILURE
         except Exception:  # rclpy would swallow it
@@ -127,7 +138,7 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
         waiting = 1 if config.always_process_most_recent_frame else config.sync_queue_size
         self._worker = NewestWorker(self._process, waiting)
         self._pace = Pace()
-        self._unusable = 0
+        self._unusable = self._clock_jumps = 0
         infos = INPUTS[config.mode].camera_infos
         self._calibration = Calibration(
             [self.resolve_topic_name(topic) for topic in infos], config.rectified_images
@@ -158,6 +169,7 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Frees the model."""
         self.tear_down()
+        self._settings.is_configured = False
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -184,36 +196,41 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
             return
         if self.paused:
             self._synchroniser.dropped["paused"] += topic == 0
+            self.health.remark("paused", "paused until resume_odom is called")
             return
         jumps, dropped = self._synchroniser.clock_jumps, self._synchroniser.dropped.copy()
         groups = self._synchroniser.add(topic, stamp_to_ns(message.header.stamp), message)
         if self._synchroniser.clock_jumps > jumps:
             self.warn("clock", "stamps went back: a new map starts at the last pose")
             self._pace.restart()
-            self.restart()
         for reason in self._synchroniser.dropped - dropped:
-            self.warn(reason, self._why_left_out(reason, topic))
+            self.warn(reason, self._why_left_out(reason, topic, message))
         for group in groups:
             if self._admits(stamp_to_ns(group[0].header.stamp)):
-                self._worker.put((time.perf_counter(), group))
+                self._worker.put(
+                    _Group(time.perf_counter(), group, self._synchroniser.clock_jumps)
+                )
             else:
                 self._synchroniser.dropped["throttled"] += 1
 
-    def _why_left_out(self, reason: str, topic: int) -> str:
-        """A message that came on this topic, or that waited for it."""
+    def _why_left_out(self, reason: str, topic: int, message: Any) -> str:
+        """This message of a topic, or one that waited for it."""
         assert self._synchroniser is not None
         names = [self.resolve_topic_name(name) for _, name in self.inputs()]
         apart_ns = self._synchroniser.apart_ns
+        if reason != "unpaired" and not stamp_to_ns(message.header.stamp):
+            return f"messages on {names[topic]} have no stamps: the driver has to set header.stamp"
         if reason != "unpaired":
             return f"{reason.removesuffix('_partner')} message on {names[topic]} left out"
         partners = " and ".join(names[1:])
         if apart_ns is None:
             return f"messages on {names[0]} find no partner: nothing comes on {partners}"
-        interval_s = self.config.approx_sync_max_interval
+        interval_s, size = self.config.approx_sync_max_interval, self.config.sync_queue_size
         return (
             f"a message on {names[0]} ({publishers_of(self, names[0])}) is "
             f"{apart_ns * 1e-9:.3f} s from the nearest on {partners}: synchronise the cameras, "
-            f"or raise approx_sync_max_interval ({interval_s:g} s)"
+            f"raise approx_sync_max_interval ({interval_s:g} s), or sync_queue_size ({size}) for "
+            "messages that come late"
         )
 
     def _admits(self, stamp_ns: int) -> bool:
@@ -241,10 +258,16 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
         offset_ns = self._synchroniser.offset_ns if self._synchroniser else 0
         return {"sync_offset_ms": offset_ns * 1e-6, "is_paused": self.paused, **self.dropped}
 
-    def _process(self, item: tuple[float, tuple[Any, ...]]) -> None:
-        complete, messages = item
-        self.wait_ms = (time.perf_counter() - complete) * 1e3
-        rig = self._calibration.rig
+    def _process(self, group: _Group) -> None:
+        messages, rig = group.messages, self._calibration.rig
+        self.wait_ms = (time.perf_counter() - group.complete) * 1e3
+        if self.paused:  # since it came
+            assert self._synchroniser is not None
+            self._synchroniser.dropped["paused"] += 1
+            return
+        if group.clock_jumps != self._clock_jumps:  # not before: older frames may be in work
+            self._clock_jumps = group.clock_jumps
+            self.restart()
         try:
             if rig is None:
                 raise DataError(self._calibration.problem)
@@ -261,7 +284,12 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
 def run(make_node: Callable[[], PipelineNode], args: list[str] | None = None) -> int:
     """The node's process until SIGINT or SIGTERM; returns the exit code."""
     ending, give_back = Ending(), GivingBack()
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # rclpy has no public name for that of a wrong argument
+        ending.close()
+        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 1
     node: PipelineNode | None = None
     executor = Executor()
     try:

@@ -60,10 +60,12 @@ def _matches(offered: QoSProfile, wanted: QoSProfile) -> bool:
 
 
 def _candidates(node: Node, name: str, wanted: str) -> str:
+    us = node.get_name(), node.get_namespace()
+    own = {topic for topic, _ in node.get_publisher_names_and_types_by_node(*us)}
     others = [
         topic
         for topic, types in node.get_topic_names_and_types()
-        if wanted in types and topic != name and node.count_publishers(topic)
+        if wanted in types and topic != name and node.count_publishers(topic) > (topic in own)
     ]
     if not others:
         return "No other topic has this type either: start the camera"

@@ -26,7 +26,8 @@ class Synchroniser(Generic[T]):
         self.dropped: Counter[str] = Counter()
         self.clock_jumps = 0
         self.offset_ns = 0  # between the stamps of the last group, at most
-        self.apart_ns: int | None = None  # of the last unpaired message and its nearest
+        #: between the last unpaired message and its nearest; None where a topic is silent
+        self.apart_ns: int | None = None
         self._size = queue_size
         self._waiting: list[deque[tuple[int, T]]] = [deque() for _ in range(topics)]
         self._newest = [-1] * topics
@@ -47,8 +48,13 @@ class Synchroniser(Generic[T]):
         queue = self._waiting[topic]
         queue.append((stamp_ns, message))
         if len(queue) > self._size:
-            queue.popleft()
-            self.dropped["unpaired"] += topic == 0
+            oldest, _ = queue.popleft()
+            if topic == 0:
+                self.dropped["unpaired"] += 1
+                self.apart_ns = None
+                if min(self._newest) >= 0:
+                    others = range(1, len(self._waiting))
+                    self.apart_ns = max(self._distance(other, oldest) for other in others)
         return self._groups()
 
     def restart(self) -> None:

@@ -79,18 +79,19 @@ class Tracking:
         self._camera: Camera | StereoCamera | None = None
         self._odometry: VisualOdometry | None = None
         self._last: _Pose | None = None  # None after frames without a pose
-        self._guess: Array | None = None  # guess_from_base, when it was known last
+        self._guess: Array | None = None  # guess_from_base, when the base was moved last
+        self._is_placed = False  # the map is where the base was carried to
         self._requests: deque[Callable[[], None]] = deque()
 
     def load(self) -> None:
         """Starts at `initial_pose`. Raises ConfigError."""
         config = self._node.config
-        self._frames = Frames(self._node, config)
-        if config.publish_tf and not self._frames.broadcasts:
-            self._node.get_logger().info("tf2_ros is not installed: /tf is not published")
         self._guess = None
         self._requests.clear()
         self._start_over()
+        self._frames = Frames(self._node, config)
+        if config.publish_tf and not self._frames.broadcasts:
+            self._node.get_logger().info("tf2_ros is not installed: /tf is not published")
 
     def unload(self) -> None:
         """Forgets the map."""
@@ -103,7 +104,9 @@ class Tracking:
         self._imu.subscribe()
 
     def restart(self) -> None:
-        """A new map from the next frame on, at the last pose."""
+        """The clock was set back: a new map from the next frame on, at the last pose."""
+        if self._frames is not None:
+            self._frames.forget()
         self._requests.append(self._forget_map)
 
     def reset(self) -> None:
@@ -182,7 +185,11 @@ class Tracking:
             self._odometry.reset()
         self._last = None
         self._map_index = 0
+        self._enter_new_map()
+
+    def _enter_new_map(self) -> None:
         self._scale.new_map()
+        self._is_placed = False
 
     def _move(self, odom_from_base: Array, covariance: Array) -> None:
         self._anchor.set_pose(odom_from_base, covariance)
@@ -193,18 +200,20 @@ class Tracking:
         assert self._frames is not None
         if estimate.map_index != self._map_index:
             self._map_index = estimate.map_index
-            self._scale.new_map()
+            self._enter_new_map()
         child = self._frames.child_frame(header.frame_id)
         header = Header(stamp=header.stamp, frame_id=self._node.config.odom_frame_id)
-        guess_from_base = self._carry_on(header, child, estimate.world_from_cam is not None)
+        guess_from_base = self._guess_from_base(header, child)
+        is_carried = self._carry_on(guess_from_base, estimate.status == Status.TRACKING)
         if estimate.world_from_cam is None:
             self._last = None
             if self._node.config.publish_null_when_lost:
                 self._odom.publish(null_odometry(header, child))
+            if is_carried:
+                odom_from_base = self._anchor.odom_from_base
+                self._frames.broadcast(header, child, odom_from_base, guess_from_base)
             return
-        odom_from_base, covariance = self._locate(
-            estimate.world_from_cam, estimate.covariance, base_from_cam
-        )
+        odom_from_base, covariance = self._locate(estimate, base_from_cam, is_carried)
         pose = _Pose(estimate.stamp_ns, odom_from_base, covariance)
         message = odometry_message(
             header,
@@ -230,14 +239,22 @@ class Tracking:
             self._measure_scale(estimate, base_from_cam, guess_from_base)
 
     def _locate(
-        self, world_from_cam: Array, covariance: Array | None, base_from_cam: Array
+        self, estimate: Estimate, base_from_cam: Array, is_carried: bool
     ) -> tuple[Array, Array | None]:
-        """odom_from_base, and its covariance in the base's axes, of a pose in the map."""
-        map_from_base = base_from_cam @ self._scale.pose(world_from_cam) @ inverse(base_from_cam)
-        if covariance is None:
-            return self._anchor.locate(map_from_base, None)
-        in_metres = self._scale.covariance(covariance)
-        return self._anchor.locate(map_from_base, move_covariance(base_from_cam, in_metres))
+        """odom_from_base, and its covariance in the base's axes.
+
+        A new map is put where the guess frame has carried the base meanwhile.
+        """
+        assert estimate.world_from_cam is not None
+        world_from_cam = self._scale.pose(estimate.world_from_cam)
+        map_from_base = base_from_cam @ world_from_cam @ inverse(base_from_cam)
+        if not self._is_placed and self._guess is not None:
+            self._anchor.hold(map_from_base)
+        self._is_placed = True
+        covariance = estimate.covariance
+        if covariance is not None:
+            covariance = move_covariance(base_from_cam, self._scale.covariance(covariance))
+        return self._anchor.locate(map_from_base, covariance, seen=not is_carried)
 
     def _measure_scale(
         self, estimate: Estimate, base_from_cam: Array, guess_from_base: Array
@@ -250,18 +267,26 @@ class Tracking:
             world_from_cam = self._scale.pose(estimate.world_from_cam)
             self._anchor.hold(base_from_cam @ world_from_cam @ inverse(base_from_cam))
 
-    def _carry_on(self, header: Header, child: str, seen: bool) -> Array | None:
-        """The guess frame's pose of the base; it moves the base where the odometry does not."""
+    def _guess_from_base(self, header: Header, child: str) -> Array | None:
+        """The pose of the base by the guess frame, where that is known."""
         assert self._frames is not None
         guess_from_base = self._frames.guess_from_base(header.stamp, child)
-        if guess_from_base is None:
-            if self._node.config.guess_frame_id:
-                self._node.warn("guess", self._frames.problem)
-            return None
-        if not seen and self._guess is not None:
-            self._anchor.move(inverse(self._guess) @ guess_from_base)
-        self._guess = guess_from_base
+        if guess_from_base is None and self._node.config.guess_frame_id:
+            self._node.warn("guess", self._frames.problem)
         return guess_from_base
+
+    def _carry_on(self, guess_from_base: Array | None, seen: bool) -> bool:
+        """Where the odometry does not see how the base moves, the guess frame moves it.
+
+        Returns whether it did.
+        """
+        before = self._guess
+        if seen or guess_from_base is not None:
+            self._guess = guess_from_base
+        if seen or before is None or guess_from_base is None:
+            return False
+        self._anchor.move(inverse(before) @ guess_from_base)
+        return True
 
     def _publish_status(
         self, estimate: Estimate, measured: dict[str, object], track_ms: float

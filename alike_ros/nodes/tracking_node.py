@@ -37,7 +37,7 @@ class TrackingNode(PipelineNode):
         """Keypoints of one image or of left and right; depth."""
         topics = INPUTS[self.config.mode]
         clouds: list[tuple[type, str]] = [(PointCloud2, topic) for topic in topics.keypoints]
-        return clouds + depth_inputs(self.config)
+        return clouds + depth_inputs(self)
 
     def subscribe_more(self) -> None:
         """The IMU."""

@@ -36,7 +36,7 @@ class VoNode(PipelineNode):
 
     def inputs(self) -> list[tuple[type, str]]:
         """Images; depth."""
-        return self._extraction.inputs() + depth_inputs(self.config)
+        return self._extraction.inputs() + depth_inputs(self)
 
     def subscribe_more(self) -> None:
         """The mask and the IMU."""

@@ -27,11 +27,11 @@ def unknown(target: str, source: str) -> None:
     """TF that knows nothing."""
 
 
-def raw_pair(shift: float = 0.0) -> list:
+def raw_pair(shift: float = 0.0) -> dict:
     """Left and right, in frames of their own; P says that they are `shift` metres apart."""
     left, right = infos(frame="left")[0], infos(frame="right")[0]
     right.p[3] = -shift * right.p[0]
-    return [left, right]
+    return {"left": left, "right": right}
 
 
 def test_extrinsics_of_a_raw_pair_come_from_tf() -> None:
@@ -60,6 +60,20 @@ def test_raw_pair_whose_extrinsics_nobody_knows() -> None:
     assert len(rig.cameras) == 2  # which is all that features need
     with pytest.raises(DataError, match=r"baseline .* or publish 'right' <- 'left' on /tf_static"):
         rig.calibrated(unknown)
+
+
+def test_the_camera_without_a_calibration_is_named() -> None:
+    calibration = Calibration(["/left/camera_info", "/right/camera_info"], rectified=False)
+    left, right = infos(StereoCamera.rectified(CAMERA, CAMERA, 0.2))
+    left.k = np.zeros(9)
+    calibration.add(0, left)
+    calibration.add(1, right)
+    assert calibration.rig is None
+    assert calibration.problem.startswith("/left/camera_info: K of camera_info is all zero")
+    spoilt = infos()[0]
+    spoilt.d = [float("nan")] * 5
+    with pytest.raises(DataError, match=r"/image: distortion is .*nan.*, expected finite"):
+        Rig({"/image": spoilt}, rectified=False)
 
 
 def test_missing_topics_are_named() -> None:

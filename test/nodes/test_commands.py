@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="no ROS 2 here (rclpy)")
 
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Path as PathMessage
 from robot import Robot, header
@@ -49,11 +50,16 @@ def test_pause_leaves_frames_out_and_keeps_the_map(robot: Robot) -> None:
     robot.calibrate()
     frames = list(rendered("rgbd", 12))
     robot.track(frames[0])
+    robot.listen(DiagnosticArray, "/diagnostics", OUTPUT)
     robot.call(Empty, "pause_odom")
     for frame in frames[1:4]:
         robot.show(frame)
     robot.spin(lambda: False, 0.3)
     assert len(robot.statuses()) == 1
+    told = robot.received["/diagnostics"]
+    told.clear()
+    assert robot.spin(lambda: told)
+    assert "paused until resume_odom is called" in told[0].status[0].message
     robot.call(Empty, "resume_odom")
     after = pose(robot.track(frames[5]))
     truth = rendered("rgbd", 12).truth.world_from_cam

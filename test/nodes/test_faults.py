@@ -204,6 +204,53 @@ def test_bag_that_loops(robot: Robot) -> None:
     assert np.allclose(steps[:3], steps[4:], atol=1e-3)
 
 
+def test_bag_that_loops_while_a_frame_is_in_work(
+    make_robot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is still in work belongs to the old map, whatever came meanwhile."""
+    process = VoNode.process
+
+    def slowly(*arguments: Any) -> None:
+        time.sleep(0.2)
+        process(*arguments)
+
+    monkeypatch.setattr(VoNode, "process", slowly)
+    robot = make_robot(always_process_most_recent_frame=False)
+    robot.calibrate()
+    drive = [moved(frame, 10 * i) for i, frame in enumerate(rendered("rgbd", 4))]
+    for frame in [*drive, *drive]:
+        robot.show(frame)
+        robot.spin(lambda: False, 0.03)
+    assert robot.spin(lambda: len(robot.received["odom"]) == 8)
+    assert robot.spin(lambda: len(robot.statuses()) == 8)
+    assert {status["status"] for status in robot.statuses()} == {"tracking"}
+    positions = [position(message) for message in robot.received["odom"]]
+    np.testing.assert_allclose(positions[4:], positions[3] + np.array(positions[:4]), atol=5e-3)
+
+
+def test_images_without_stamps_are_told(robot: Robot, capfd: pytest.CaptureFixture[str]) -> None:
+    robot.calibrate()
+    for frame in rendered("rgbd", 2):
+        robot.show(replace(frame, stamp_ns=0))
+        robot.spin(lambda: False, 0.2)
+    text = capfd.readouterr().err
+    assert "messages on /rgb/image have no stamps: the driver has to set header.stamp" in text
+
+
+def test_depth_behind_the_images_is_told(robot: Robot, capfd: pytest.CaptureFixture[str]) -> None:
+    """Further than images wait: it is not called silent."""
+    robot.calibrate()
+    frame = next(iter(rendered("rgbd", 1)))
+    for i in range(14):
+        robot.show_image(replace(frame, stamp_ns=10**9 + i * 10**8))
+        robot.show_depth(replace(frame, stamp_ns=10**8 + i))
+        robot.spin(lambda: False, 0.03)
+    text = capfd.readouterr().err
+    assert "s from the nearest on /depth/image: synchronise the cameras" in text
+    assert "or sync_queue_size (10)" in text
+    assert "find no partner" not in text
+
+
 def test_simulated_clock_that_jumps_or_never_comes(make_robot: Any) -> None:
     """Stamps are those of the images, whatever the clock says."""
     robot = make_robot(use_sim_time=True)
@@ -271,6 +318,15 @@ def test_parameter_file_that_is_wrong_ends_the_node(
     assert run(VoNode, ["--ros-args", "--params-file", str(file)]) == 1
     text = capfd.readouterr().err
     assert words in text
+    assert "Traceback" not in text
+
+
+def test_parameter_file_that_is_missing_ends_the_node(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(VoNode, ["--ros-args", "--params-file", str(tmp_path / "none.yaml")]) == 1
+    text = capfd.readouterr().err
+    assert "Error opening YAML file" in text
     assert "Traceback" not in text
 
 

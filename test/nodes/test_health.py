@@ -107,13 +107,14 @@ def test_camera_that_stops_and_returns(robot: Robot, monkeypatch: pytest.MonkeyP
 
 
 def test_topic_without_a_publisher(make_robot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    silent_after(0.5, monkeypatch)
     robot = watched(make_robot(mode="mono"))
     robot.talker.destroy_publisher(robot.image)
+    silent_after(0.5, monkeypatch)  # not before: the publisher would have been there
     other = robot.talker.create_publisher(Image, "/front/image_raw", OUTPUT)
     text = problem(robot, "/image: no message for")
     assert "nobody publishes sensor_msgs/msg/Image there" in text
     assert "Remap it to one of /depth/image, /front/image_raw" in text
+    assert "tracks_image" not in text  # our own
     robot.talker.destroy_publisher(other)
 
 

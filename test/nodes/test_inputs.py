@@ -10,16 +10,23 @@ import pytest
 
 pytest.importorskip("rclpy", reason="no ROS 2 here (rclpy)")
 
+import rclpy
 from robot import Robot, header
 from ros_helpers import rendered
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
+from alike_ros.config import Config
 from alike_ros.data import CameraFrame
 from alike_ros.images import image_from_message
 from alike_ros.nodes.conversions import features_from_cloud, image_message
 from alike_ros.nodes.topics import INPUT, OUTPUT
+from alike_ros.nodes.vo_node import VoNode
 
 pytestmark = pytest.mark.ros
+REMAPPED = (
+    "-r rgb/image:=/cam/color -r rgb/camera_info:=/cam/info -p mode:=rgbd "
+    "-p image_transport:=compressed -p depth_transport:=compressedDepth"
+)
 
 
 def encoded(frame: CameraFrame) -> CompressedImage:
@@ -47,6 +54,16 @@ def compressed(make_robot: Any) -> Any:
     robot.spin(lambda: False, 0.2)
     robot.calibrate()
     return robot, image, depth
+
+
+def test_compressed_topics_follow_those_of_the_images(ros: Any, config: Config) -> None:
+    """As image transports do: who remaps the image need not know of them."""
+    rclpy.init(args=["--ros-args", *REMAPPED.split(), "-p", f"model:={config.model or repr('')}"])
+    node = VoNode()
+    assert node.start()
+    topics, _ = node.health.topics
+    assert topics == ["/cam/info", "/cam/color/compressed", "/depth/image/compressedDepth"]
+    node.close()
 
 
 def test_compressed_image_and_depth(compressed: Any) -> None:
@@ -101,6 +118,10 @@ def test_mask(robot: Robot) -> None:
     mask(right)
     assert keypoints(frames[1])[:, 0].min() >= 319.5
     mask(np.zeros((480, 640, 3), np.uint8))  # no mask: ignored
+    deep = image_message(header(0), np.full((480, 1280), 255, np.uint8))
+    deep.width, deep.encoding = 640, "mono16"  # what would its 1 mean?
+    publisher.publish(deep)
+    robot.spin(lambda: False, 0.1)
     assert keypoints(frames[2])[:, 0].min() >= 319.5
     mask(right[:100])
     robot.show(frames[3])

@@ -122,6 +122,16 @@ def test_compressed_topics_are_remapped(environment: dict[str, str]) -> None:
     assert "/cam/color/compressed, /cam/depth/compressedDepth" in output
 
 
+def test_the_file_has_the_say_where_nothing_is_given(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Simulated time stands still without /clock, which the nodes do not mind."""
+    file = tmp_path / "mine.yaml"
+    file.write_text("/**:\n  ros__parameters:\n    mode: rgbd\n    use_sim_time: true\n")
+    output = launched(environment, "vo.launch.py", f"config_file:={file}", "image_topic:=/color")
+    assert "rgbd: waiting for messages on /rgb/camera_info, /color, /depth/image" in output
+
+
 @pytest.mark.parametrize(
     ("file", "topic"),
     [

@@ -99,11 +99,16 @@ def test_live_parameters(ros: Any) -> None:
         ("mode", "rgbd"),
         ("model", "other.onnx"),
     ):
+        parameters.is_configured = True
         kept = parameters.config
         result = set_one(name, value)
         assert not result.successful
         assert result.reason
         assert parameters.config == kept
+    parameters.is_configured = False
+    assert set_one("mode", "stereo").successful
+    assert parameters.config.mode == "stereo"
+    assert not set_one("mode", "lidar").successful
     node.destroy_node()
 
 

@@ -64,6 +64,18 @@ def test_lost_partner_costs_one_frame() -> None:
     assert sync.dropped == {"unpaired": 1}
 
 
+def test_partner_that_comes_too_late_is_told_from_one_that_stays_away() -> None:
+    """Images wait for one another as long as the queue is."""
+    sync: Synchroniser[str] = Synchroniser(2, 5 * MS, 3)
+    for i in range(4):
+        sync.add(0, (100 + i * 33) * MS, "image")
+    assert sync.dropped == {"unpaired": 1}
+    assert sync.apart_ns is None
+    sync.add(1, 10 * MS, "depth")
+    sync.add(0, 300 * MS, "image")
+    assert sync.apart_ns == (133 - 10) * MS
+
+
 def test_partners_that_are_left_out_are_counted_apart() -> None:
     sync: Synchroniser[str] = Synchroniser(2, 5, 10)
     for stamp in (100, 100, 90):

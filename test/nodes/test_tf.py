@@ -197,3 +197,71 @@ def test_guess_carries_the_pose_over_a_gap(
     assert tf.sent[-1].child_frame_id == "wheels"
     jump = [pose_from_message(item.transform) for item in (tf.sent[1], tf.sent[-1])]
     assert np.allclose(jump[0], jump[1])  # odom -> wheels
+
+
+def test_guess_knows_better_than_the_velocity(tf: Tf, make_robot: Any) -> None:
+    """A camera that stands still, then sees nothing for two frames while the wheels go on."""
+    tf.known = True
+    robot = make_robot(frame_id="base_link", guess_frame_id="wheels")
+    robot.calibrate()
+    shown = next(iter(rendered("rgbd", 1)))
+    frames = [replace(shown, stamp_ns=2 * 10**9 + i * 10**8) for i in range(5)]
+    forward = [from_Rt(np.eye(3), np.array([x, 0.0, 0.0])) for x in (0.0, 0.0, 0.1, 0.3, 0.3)]
+    tf.others = {("wheels", f.stamp_ns): pose for f, pose in zip(frames, forward, strict=True)}
+    blank = np.full_like(shown.image, 128)
+    seen = [robot.track(f, blank if i in (2, 3) else None) for i, f in enumerate(frames)]
+    assert [robot.status_of(f.stamp_ns)["status"] for f in frames[1:4]] == [
+        "tracking",
+        *["degraded"] * 2,
+    ]
+    x = [pose_from_message(item.pose.pose)[0, 3] for item in seen]
+    np.testing.assert_allclose(x[:4], [0.0, 0.0, 0.1, 0.3], atol=1e-3)
+    assert abs(x[4]) < 1e-3  # wheels that slipped: the map is still there, and so is the camera
+    assert seen[3].pose.covariance[0] > 10 * seen[1].pose.covariance[0]
+
+
+def test_new_map_after_a_loss_is_where_the_guess_says(tf: Tf, make_robot: Any) -> None:
+    """And /tf goes on meanwhile, since other nodes live by it."""
+    tf.known = True
+    robot = make_robot(frame_id="base_link", guess_frame_id="wheels", reset_countdown=2)
+    robot.calibrate()
+    first, *_, last = rendered("rgbd", 60)
+    stamps = [2.0, 2.1, 6.0, 6.1, 6.2]
+    x = [0.0, 0.0, 2.9, 3.0, 3.0]
+    for stamp, forward in zip(stamps, x, strict=True):
+        tf.others["wheels", round(stamp * 1e9)] = from_Rt(np.eye(3), np.array([forward, 0.0, 0.0]))
+    frames = [replace(first, stamp_ns=round(stamp * 1e9)) for stamp in stamps[:4]]
+    robot.track(frames[0])
+    robot.track(frames[1])
+    for frame in frames[2:]:
+        robot.show(frame, np.full_like(first.image, 128))
+        assert robot.status_of(frame.stamp_ns)["status"] == "lost"
+    assert len(robot.received["odom"]) == 2
+    frames.append(replace(last, stamp_ns=round(stamps[4] * 1e9)))
+    after = robot.track(frames[4])
+    assert robot.status_of(frames[4].stamp_ns)["status"] == "tracking"
+    np.testing.assert_allclose(pose_from_message(after.pose.pose)[:3, 3], [3, 0, 0], atol=2e-3)
+    odom_from_wheels = [pose_from_message(item.transform) for item in tf.sent]
+    assert len(odom_from_wheels) == 5
+    np.testing.assert_allclose(odom_from_wheels, np.tile(np.eye(4), (5, 1, 1)), atol=2e-3)
+
+
+def test_tf_is_left_as_it_was_found(tf: Tf, make_robot: Any) -> None:
+    """Life cycles leave no publisher, and a clock that is set back no old transforms."""
+    tf.known = True
+    robot = make_robot(frame_id="base_link")
+    robot.calibrate()
+    node = robot.node
+    assert node.count_publishers("/tf") == 1
+    for _ in range(3):
+        node.trigger_deactivate()
+        node.trigger_cleanup()
+        assert node.start()
+    assert robot.spin(lambda: node.count_publishers("/tf") == 1)
+    robot.connect()
+    robot.calibrate()
+    frame = next(iter(rendered("rgbd", 1)))
+    robot.track(replace(frame, stamp_ns=10**10))
+    assert tf.clears == 0
+    robot.track(frame)
+    assert tf.clears == 1

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from geometry_msgs.msg import TransformStamped
 from std_msgs.msg import Header
 
 from alike_ros.geometry import Array, from_Rt, rotation_exp
@@ -26,17 +27,26 @@ class Tf:
 
     def __init__(self) -> None:
         self.known = False
-        self.look_ups = 0
+        self.look_ups = self.clears = 0
         self.others: dict[tuple[str, int], Array] = {}
         self.sent: list[Any] = []
         self.module = SimpleNamespace(
             TransformException=TransformException,
-            Buffer=lambda: SimpleNamespace(lookup_transform=self.lookup),
+            Buffer=lambda: SimpleNamespace(lookup_transform=self.lookup, clear=self.clear),
             TransformListener=lambda buffer, node: SimpleNamespace(unregister=lambda: None),
-            TransformBroadcaster=lambda node: SimpleNamespace(sendTransform=self.sent.append),
+            TransformBroadcaster=self.broadcaster,
         )
 
-    def lookup(self, target: str, source: str, time: Any) -> Any:
+    def broadcaster(self, node: Any) -> Any:
+        return SimpleNamespace(
+            pub_tf=node.create_publisher(TransformStamped, "/tf", 100),
+            sendTransform=self.sent.append,
+        )
+
+    def clear(self) -> None:
+        self.clears += 1
+
+    def lookup(self, target: str, source: str, time: Any, timeout: Any = None) -> Any:
         self.look_ups += 1
         if not self.known:
             raise TransformException("does not exist")
