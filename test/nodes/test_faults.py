@@ -81,6 +81,34 @@ def test_calibration_that_is_zero_then_changes_its_size(robot: Robot) -> None:
     assert np.abs(position(after) - position(before)).max() < 0.01
 
 
+def test_camera_that_changes_its_resolution(robot: Robot) -> None:
+    """Images, depth and calibration of half the size: a new map, which begins at the last pose."""
+    whole = list(rendered("rgbd", 4))
+    half = [
+        replace(
+            frame,
+            image=np.ascontiguousarray(frame.image[::2, ::2]),
+            depth=np.ascontiguousarray(frame.depth[::2, ::2]),
+        )
+        for frame in whole
+        if frame.depth is not None
+    ]
+    robot.calibrate()
+    robot.track(whole[0])
+    before = robot.track(whole[1])
+    robot.camera = replace(
+        robot.camera, width=320, height=240, K=robot.camera.K * [[0.5], [0.5], [1.0]]
+    )
+    robot.calibrate()
+    after = [robot.track(frame) for frame in half[2:]]
+    assert [robot.status_of(f.stamp_ns)["status"] for f in half[2:]] == ["tracking"] * 2
+    assert np.abs(position(after[0]) - position(before)).max() < 1e-9
+    truth = rendered("rgbd", 4).truth.world_from_cam
+    expected = (inverse(truth[2]) @ truth[3])[:3, 3]
+    step = inverse(pose_from_message(after[0].pose.pose)) @ pose_from_message(after[1].pose.pose)
+    assert np.abs(step[:3, 3] - expected).max() < 0.003
+
+
 @pytest.mark.parametrize("kind", ["nan", "zero", "infinite", "small", "short", "mono8", "step"])
 def test_depth_that_is_no_use_costs_a_frame(robot: Robot, kind: str) -> None:
     frames = list(rendered("rgbd", 3))

@@ -147,9 +147,13 @@ def test_subscriber_that_asks_for_more_than_is_offered(
 
 @pytest.mark.parametrize("qos", [INPUT, OUTPUT])
 def test_publishers_of_any_reliability_match(robot: Robot, qos: Any) -> None:
-    robot.talker.destroy_publisher(robot.info)
+    for publisher in (robot.info, robot.image, robot.depth):
+        robot.talker.destroy_publisher(publisher)
     robot.info = robot.talker.create_publisher(CameraInfo, "rgb/camera_info", qos)
-    assert robot.spin(lambda: robot.info.get_subscription_count() > 0)
+    robot.image = robot.talker.create_publisher(Image, "rgb/image", qos)
+    robot.depth = robot.talker.create_publisher(Image, "depth/image", qos)
+    for publisher in (robot.info, robot.image, robot.depth):
+        assert robot.spin(lambda new=publisher: new.get_subscription_count() > 0)
     robot.spin(lambda: False, 0.2)
     robot.calibrate()
     robot.track(next(iter(rendered("rgbd", 1))))

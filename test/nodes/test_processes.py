@@ -191,6 +191,39 @@ def test_killed_node_comes_back(
                 process.wait()
 
 
+def test_either_half_that_is_killed_comes_back(
+    config: Config, monkeypatch: pytest.MonkeyPatch, shared_memory: None
+) -> None:
+    """The other half goes on without a restart."""
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    domain_id, names = free_domain(), ("features_node", "tracking_node")
+    model = f"model:={config.model or chr(39) * 2}"
+
+    def begin(name: str) -> subprocess.Popen[str]:
+        return start(name, "mode:=rgbd", "frame_id:=''", model, domain_id=domain_id)
+
+    halves = {name: begin(name) for name in names}
+    frames = iter(rendered("rgbd", 180))
+    camera = rendered("rgbd", 1).camera
+    with closing(Player(camera, "rgbd", "tracking/status", domain_id)) as player:
+
+        def answered(frame: CameraFrame) -> bool:
+            player.publish(frame)
+            return player.wait(lambda: frame.stamp_ns in player.odometry, 0.5)
+
+        try:
+            assert any(answered(next(frames)) for _ in range(60))
+            for name in names:
+                halves[name].kill()
+                halves[name].wait()
+                halves[name] = begin(name)
+                assert any(answered(next(frames)) for _ in range(60)), name
+        finally:
+            for process in halves.values():
+                process.kill()
+                process.wait()
+
+
 def test_wrong_parameter_stops_a_node_with_one_line() -> None:
     process = start("vo_node", "mode:=lidar")
     output, _ = process.communicate(timeout=20)
