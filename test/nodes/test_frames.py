@@ -20,7 +20,7 @@ from alike_ros.nodes.conversions import pose_from_message
 from alike_ros.nodes.frames import Frames
 
 pytestmark = pytest.mark.ros
-NODE: Any = SimpleNamespace(create_publisher=lambda *_: None)
+NODE: Any = SimpleNamespace(create_publisher=lambda *_: None, destroy_publisher=lambda _: None)
 
 
 @pytest.fixture
