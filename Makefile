@@ -3,9 +3,9 @@
 # make test-kilted   the tests that touch ROS, on ROS 2 Kilted, in a venv of its own
 # make test-matrix   the tests without ROS and torch, for NumPy 1 and 2 with OpenCV 4 and 5
 
-# ROS 2 Jazzy as wheels: CPython 3.10 to 3.13, x86-64 Linux
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
-	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+# ROS 2 Jazzy as wheels: CPython 3.10 to 3.14, x86-64 Linux
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null \
 	&& echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -43,7 +43,7 @@ $(addprefix test-,$(MATRIX)): test-%: .venv-%/test
 	.venv-$*/bin/python -m pytest $(UNIT_TESTS)
 
 $(VENV)/demo: setup.py Makefile
-	@test -n "$(PYTHON)" || { echo "Python 3.10 to 3.13 is needed: install one, or make PYTHON=..."; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.10 to 3.14 is needed: install one, or make PYTHON=..."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "python -m venv failed: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
 	@echo "installing into $(VENV) (about 1 GB with ROS 2, a minute or two)"
