@@ -15,8 +15,8 @@ from alike_ros.odometry.adjuster import Adjuster
 from alike_ros.odometry.bundle_adjustment import Adjusted, is_available
 from alike_ros.odometry.local_map import Keyframe, LocalMap, Rows
 from alike_ros.odometry.localisation import Matcher
-from alike_ros.odometry.pose import consistent
 from alike_ros.odometry.sensor import Sensor
+from alike_ros.odometry.two_views import consistent
 from alike_ros.odometry.window import select
 
 #: Keyframes with which a new one triangulates landmarks.

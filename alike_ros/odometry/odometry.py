@@ -28,9 +28,9 @@ from alike_ros.odometry.local_map import Keyframe, LocalMap
 from alike_ros.odometry.localisation import Located, Matcher, locate
 from alike_ros.odometry.mapping import Mapper
 from alike_ros.odometry.motion import Gyroscope, Moment, Motion, no_gyroscope
-from alike_ros.odometry.pose import relative_pose
 from alike_ros.odometry.sensor import Sensor
 from alike_ros.odometry.shutter import Exposure, Shutter
+from alike_ros.odometry.two_views import relative_pose
 from alike_ros.odometry.view import View
 
 #: Keyframes that a lost frame is matched with; other ones at the next frame.
@@ -39,6 +39,9 @@ _TRIED = 3
 _CONVINCING = 0.4
 #: how far from its last place, as a share of the distance of what it sees.
 _NEAR = 0.2
+#: Mono: where two poses explain the first two views, these times the parallax is waited for. A
+#: wrong one gets implausible meanwhile, but before a plane that goes on for ever, none does.
+_AMBIGUOUS = 3
 #: A keyframe agrees with this share of what it is matched with,
 _AGREEING = 0.4
 #: unless inliers have come down to this multiple of the fewest that count as tracked.
@@ -187,10 +190,11 @@ class VisualOdometry:
         result = relative_pose(bearings0, bearings1, self._sensor.max_error)
         if result is None or result.num_inliers < self.config.tracking.min_inliers:
             return self._restart(view, len(matches))
-        points = triangulate(bearings0, bearings1, result.cam_from_world)[result.inliers]
-        first_from_cam = inverse(result.cam_from_world)
+        points = triangulate(bearings0, bearings1, result.cam1_from_cam0)[result.inliers]
+        first_from_cam = inverse(result.cam1_from_cam0)
         parallax = parallax_deg(points, np.zeros(3), first_from_cam[:3, 3])
-        if np.median(parallax) < self.config.keyframe.start_parallax_deg:
+        enough = self.config.keyframe.start_parallax_deg * (1 if result.is_unique else _AMBIGUOUS)
+        if np.median(parallax) < enough:
             return self._estimate(view, Status.INITIALISING, num_matches=len(matches))
         gap_s = (view.stamp_ns - first.view.stamp_ns) * 1e-9
         first.exposure = Exposure(rotation_log(first_from_cam[:3, :3]) / gap_s, np.zeros(3), 0.0)

@@ -1,4 +1,4 @@
-"""Camera poses from matches: PnP for known points, the essential matrix for two images."""
+"""The pose of a camera that sees known points: PnP, refined."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from alike_ros.geometry import Array, from_Rt, rotation_exp, triangulate, turned
+from alike_ros.geometry import Array, from_Rt, rotation_exp, turned
 from alike_ros.odometry.noise import excess
 from alike_ros.odometry.shutter import STRAIGHT, Bend
 
@@ -164,112 +164,15 @@ def _seen(
     cam_from_world: Array,
     points: Array,
     bearings: Array,
-    rows: Array | None = None,
-    bend: Array = STRAIGHT.mean,
+    rows: Array,
+    bend: Array,
 ) -> _Seen:
     """Points (3, N), where the camera has them when their rows (N,) are read."""
     points_in_cam = cam_from_world[:3, :3] @ points + cam_from_world[:3, 3, None]
-    if rows is not None and bend.any():
+    if bend.any():
         points_in_cam = turned(points_in_cam, -bend, rows)
     with np.errstate(divide="ignore", invalid="ignore"):
         return _Seen(points_in_cam, bearings - points_in_cam[:2] / points_in_cam[2])
-
-
-def relative_pose(bearings0: Array, bearings1: Array, max_error: float) -> PoseResult | None:
-    """Pose of camera 1 in the frame of camera 0, |translation| = 1, from matched bearings (N, 2).
-
-    Essential matrix with RANSAC (Nister 2004), which planes leave undetermined, and homography,
-    which fits only them: of the poses that either allows, each refined, the one that explains
-    most. Its covariance is unknown (NaN). None where no pose is found.
-    """
-    if len(bearings0) < 8:
-        return None
-    best: PoseResult | None = None
-    for start in [
-        *_essential_poses(bearings0, bearings1, max_error),
-        *_homography_poses(bearings0, bearings1, max_error),
-    ]:
-        pose = start
-        for _ in range(2):  # inliers, refined on them, inliers again
-            points = triangulate(bearings0, bearings1, pose)
-            inliers = consistent(points, bearings0, bearings1, pose, max_error)
-            if inliers.sum() < 8:
-                break
-            pose = refine_relative(pose, bearings0[inliers], bearings1[inliers])
-        points = triangulate(bearings0, bearings1, pose)
-        inliers = consistent(points, bearings0, bearings1, pose, max_error)
-        if best is None or inliers.sum() > best.num_inliers:
-            best = PoseResult(pose, inliers, np.full((6, 6), np.nan))
-    return best
-
-
-def _essential_poses(bearings0: Array, bearings1: Array, max_error: float) -> list[Array]:
-    """cam1_from_cam0 of the essential matrices that fit, with most points in front of both."""
-    E, mask = cv2.findEssentialMat(bearings0, bearings1, np.eye(3), cv2.RANSAC, 0.9999, max_error)
-    if E is None or E.shape[0] % 3:
-        return []
-    poses = []
-    for matrix in np.split(E, len(E) // 3):  # where the data are exact, several may serve
-        _, R, t, _ = cv2.recoverPose(matrix, bearings0, bearings1, np.eye(3), mask=mask.copy())
-        poses.append(from_Rt(R, t))
-    return poses
-
-
-def _homography_poses(bearings0: Array, bearings1: Array, max_error: float) -> list[Array]:
-    """cam1_from_cam0 of a plane, up to four."""
-    H, _ = cv2.findHomography(bearings0, bearings1, cv2.RANSAC, max_error)
-    if H is None:
-        return []
-    _, rotations, translations, _ = cv2.decomposeHomographyMat(H, np.eye(3))
-    poses = []
-    for R, t in zip(rotations, translations, strict=True):
-        length = np.linalg.norm(t)
-        if length > 1e-9:  # else a mere rotation
-            poses.append(from_Rt(R, t / length))
-    return poses
-
-
-def refine_relative(cam1_from_cam0: Array, bearings0: Array, bearings1: Array) -> Array:
-    """Gauss-Newton on the Sampson distance to the epipolar lines, with Huber weights.
-
-    Five degrees of freedom: the rotation, and the direction of the translation.
-    """
-    R, t = cam1_from_cam0[:3, :3], cam1_from_cam0[:3, 3]
-    rays0, rays1 = (np.column_stack([b, np.ones(len(b))]) for b in (bearings0, bearings1))
-    for _ in range(_ITERATIONS):
-        turned = rays0 @ R.T
-        lines1, lines0 = np.cross(t, turned), np.cross(rays1, t) @ R  # E x0 and E^T x1
-        length = np.sqrt((lines1[:, :2] ** 2).sum(1) + (lines0[:, :2] ** 2).sum(1))
-        residuals = (rays1 * lines1).sum(1) / length
-        tangent = np.linalg.svd(t[None])[2][1:]  # (2, 3), directions across t
-        by_rotation = np.cross(turned, np.cross(rays1, t))
-        by_direction = np.cross(turned, rays1) @ tangent.T
-        J = np.column_stack([by_rotation, by_direction]) / length[:, None]  # (N, 5)
-        sigma = max(float(np.median(np.abs(residuals))) / 0.6745, 1e-9)
-        weight = np.minimum(1, _HUBER * sigma / np.maximum(np.abs(residuals), 1e-12))
-        step, *_ = np.linalg.lstsq(
-            J * np.sqrt(weight)[:, None], -residuals * np.sqrt(weight), rcond=None
-        )
-        R = rotation_exp(step[:3]) @ R
-        t = t + step[3:] @ tangent
-        t = t / np.linalg.norm(t)
-        if np.abs(step).max() < 1e-9:
-            break
-    return from_Rt(R, t)
-
-
-def consistent(
-    points_in_cam0: Array,
-    bearings0: Array,
-    bearings1: Array,
-    cam1_from_cam0: Array,
-    max_error: float,
-) -> NDArray[np.bool_]:
-    """Mask (N,) of the points that both cameras see in front of them where the bearings say."""
-    points = points_in_cam0.T
-    in_view0 = _seen(np.eye(4), points, bearings0.T).within(max_error)
-    in_view1 = _seen(cam1_from_cam0, points, bearings1.T).within(max_error)
-    return in_view0 & in_view1
 
 
 def _weighted(J: Array, residuals: Array, along: Array) -> tuple[Array, Array, float]:
