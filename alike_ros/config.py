@@ -103,7 +103,7 @@ class KeyframeConfig(Checked):
     """When a frame becomes the one that later frames are compared with."""
 
     min_overlap: float = setting(
-        0.5, "new keyframe below this share of the most inliers that the last one had", 0.0, 1.0
+        0.7, "new keyframe below this share of the most inliers that the last one had", 0.0, 1.0
     )
     max_parallax_deg: float = setting(
         3.0, "new keyframe above this median angle between its rays and the last one's", 0.1

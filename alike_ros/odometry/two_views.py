@@ -16,7 +16,7 @@ _SAMPLED = 1 / 3
 #: Gates of the refinement, in multiples of the largest error. The first lets in what a bad start
 #: leaves out.
 _GATES = (4, 1)
-_ITERATIONS = 20
+_ITERATIONS = 10
 #: Residuals beyond this many standard deviations weigh less (Huber 1964).
 _HUBER = 1.345
 #: Cosine of the angle between two directions of translation from which they are different answers.
