@@ -6,20 +6,16 @@ windows around keypoints only.
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from alike_ros.config import DetectorConfig
-from alike_ros.team import Team
 
 Float = NDArray[np.float32]
+Int = NDArray[np.int64]
 
 RADIUS = 2  # half the window of non-maximum suppression and of the soft-argmax, pixels
-#: Rows around a pixel that say whether it is kept: two windows for each time, one for the first.
-_REACH = 5 * RADIUS
 T_DET = 0.1  # temperature of the soft-argmax
 MAX_KEYPOINTS = 5000
 _WINDOW = np.ones((2 * RADIUS + 1, 2 * RADIUS + 1), np.uint8)
@@ -44,74 +40,76 @@ def detect(
 
 
 def best_maxima(logits: Float, config: DetectorConfig, scratch: Scratch) -> NDArray[np.int64]:
-    """Pixels (N, 2), (x, y), of the best maxima away from the border, best first."""
-    kept = scratch.maxima(logits, logit(config.min_score))
-    border = RADIUS + 1
-    found = cv2.findNonZero(kept[border:-RADIUS, border:-RADIUS])
-    if found is None:
-        return np.empty((0, 2), np.int64)
-    pixels = found.reshape(-1, 2).astype(np.int64) + border
-    values = logits[pixels[:, 1], pixels[:, 0]]
+    """Pixels (N, 2), (x, y), of the best maxima away from the border, best first.
+
+    Non-maximum suppression keeps the maxima of 5x5 windows and, twice more, the maxima among the
+    pixels that no kept one covers. A pixel is beaten by better ones only: after the first time,
+    none matters that is worse than all that will be returned, and few are left to look at.
+    """
     limit = config.top_k or MAX_KEYPOINTS
+    lowest = logit(config.min_score)
+    pixels = scratch.maxima(logits)
+    values = np.take(logits, pixels)
     if len(values) > limit:
-        part = np.argpartition(-values, limit)[:limit]
-        pixels, values = pixels[part], values[part]
-    return np.asarray(pixels[np.argsort(-values, kind="stable")])
+        kth = len(values) - limit
+        lowest = max(lowest, float(np.partition(values, kth)[kth]))
+    more = scratch.uncovered_maxima(logits, lowest)
+    pixels = np.concatenate([pixels[values >= lowest], more])
+    values = np.take(logits, pixels)
+    order = np.argsort(-values, kind="stable")[:limit]
+    order = order[values[order] > logit(config.min_score)]
+    return np.stack(np.divmod(pixels[order], logits.shape[1])[::-1], axis=1)
 
 
 class Scratch:
-    """Non-maximum suppression, by a team: strips of the image, each with some rows around it."""
+    """Images that non-maximum suppression works on: making them took longer than using them.
 
-    def __init__(self, shape: tuple[int, ...], team: Team | None = None) -> None:
-        self.shape = shape
-        self._team = team or Team()
-        self._kept = np.empty(shape, np.uint8)
-        height, width = shape
-        edges = np.linspace(0, height, self._team.size + 1).astype(int)
-        self._strips = [
-            _Strip(max(top - _REACH, 0), top, bottom, min(bottom + _REACH, height), width)
-            for top, bottom in pairwise(edges.tolist())
-        ]
-
-    def maxima(self, logits: Float, lowest: float) -> NDArray[np.uint8]:
-        """Mask (H, W), 255 at the maxima of 5x5 windows that are above `lowest`.
-
-        Twice more, maxima among the pixels that no kept pixel covers are added.
-        """
-        self._team.map(lambda strip: strip.maxima(logits, lowest, self._kept), self._strips)
-        return self._kept
-
-
-class _Strip:
-    """Rows `top` to `bottom`, of which those from `first` to `last` tell.
-
-    Its images are used again: making them took longer than using them.
+    Pixels are flat indices, y W + x.
     """
 
-    def __init__(self, first: int, top: int, bottom: int, last: int, width: int) -> None:
-        self._around, self._rows = slice(first, last), slice(top, bottom)
-        self._inner = slice(top - first, bottom - first)
-        shape = (last - first, width)
-        self._dilated, self._rest = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        self._kept, self._free, self._equal = (np.empty(shape, np.uint8) for _ in range(3))
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+        self._dilated = np.empty(shape, np.float32)
+        self._kept, self._open = np.empty(shape, np.bool_), np.empty(shape, np.bool_)
+        self._covered = np.empty(shape, np.uint8)
+        # with a margin: the window around pixel (y, x) is at the index of (y, x) plus `_window`
+        height, self._stride = (side + 2 * RADIUS for side in shape)
+        self._sparse = np.full(height * self._stride, -np.inf, np.float32)
+        steps = np.arange(2 * RADIUS + 1)
+        self._window = (steps[:, None] * self._stride + steps).ravel()
 
-    def maxima(self, logits: Float, lowest: float, out: NDArray[np.uint8]) -> None:
-        """Writes its rows of the mask."""
-        logits = logits[self._around]
-        kept, free, equal = self._kept, self._free, self._equal
+    def maxima(self, logits: Float) -> Int:
+        """Pixels (N,) away from the border that are the maxima of their 5x5 windows."""
         cv2.dilate(logits, _WINDOW, dst=self._dilated)
-        cv2.compare(logits, self._dilated, cv2.CMP_EQ, dst=kept)
-        for _ in range(2):
-            cv2.dilate(kept, _WINDOW, dst=free)
-            cv2.bitwise_not(free, dst=free)
-            self._rest.fill(-np.inf)
-            cv2.copyTo(logits, free, self._rest)
-            cv2.dilate(self._rest, _WINDOW, dst=self._dilated)
-            cv2.compare(self._rest, self._dilated, cv2.CMP_EQ, dst=equal)
-            cv2.bitwise_and(equal, free, dst=equal)
-            cv2.bitwise_or(kept, equal, dst=kept)
-        cv2.compare(logits, lowest, cv2.CMP_GT, dst=equal)  # type: ignore[call-overload]
-        cv2.bitwise_and(kept[self._inner], equal[self._inner], dst=out[self._rows])
+        np.equal(logits, self._dilated, out=self._kept)
+        cv2.dilate(self._kept.view(np.uint8), _WINDOW, dst=self._covered)
+        border = RADIUS + 1
+        self._kept[:border] = self._kept[-RADIUS:] = False
+        self._kept[:, :border] = self._kept[:, -RADIUS:] = False
+        return np.flatnonzero(self._kept)
+
+    def uncovered_maxima(self, logits: Float, lowest: float) -> Int:
+        """After `maxima`: pixels (N,) above `lowest` that are kept the second and third time."""
+        np.greater(logits, lowest, out=self._open)
+        np.greater(self._open, self._covered.view(np.bool_), out=self._open)
+        pixels = np.flatnonzero(self._open)
+        values = np.take(logits, pixels)
+        y, x = np.divmod(pixels, self.shape[1])
+        windows = (y * self._stride + x)[:, None] + self._window
+        centres = windows[:, len(_MOMENTS) // 2]
+
+        def set_and_dilate(values: Float) -> Float:
+            self._sparse[centres] = values
+            return np.asarray(self._sparse[windows].max(axis=1))
+
+        second = values == set_and_dilate(values)
+        free = set_and_dilate(np.where(second, np.inf, values)) < np.inf
+        third = free & (values == set_and_dilate(np.where(free, values, -np.inf)))
+        self._sparse[centres] = -np.inf
+        height, width = self.shape
+        border = RADIUS + 1
+        inside = (y >= border) & (y < height - RADIUS) & (x >= border) & (x < width - RADIUS)
+        return pixels[(second | third) & inside]
 
 
 def soft_argmax(windows: Float) -> Float:

@@ -10,7 +10,6 @@ from blocks import blocks
 
 from alike_ros.backends import load_extractor
 from alike_ros.config import Config
-from alike_ros.keypoints import Scratch
 from alike_ros.team import Team
 
 
@@ -36,18 +35,6 @@ def test_threads_end_with_the_team() -> None:
     for thread in workers:
         thread.join(5)
     assert not any(thread.is_alive() for thread in workers)
-
-
-@pytest.mark.parametrize("size", [2, 3, 4])
-@pytest.mark.parametrize("shape", [(64, 64), (93, 71), (17, 40)])
-def test_strips_keep_the_same_maxima(size: int, shape: tuple[int, int]) -> None:
-    random = np.random.default_rng(0)
-    for _ in range(20):
-        # few levels, so that many neighbours are equal
-        logits = random.integers(0, 30, shape).astype(np.float32)
-        whole = Scratch(shape).maxima(logits, 0.3).copy()
-        assert whole.any()
-        np.testing.assert_array_equal(Scratch(shape, Team(size)).maxima(logits, 0.3), whole)
 
 
 def test_features_do_not_depend_on_the_threads() -> None:

@@ -24,7 +24,6 @@ from alike_ros.descriptors import DescriptorHead
 from alike_ros.errors import ConfigError
 from alike_ros.features import Features
 from alike_ros.keypoints import MAX_KEYPOINTS, RADIUS, Scratch, detect, logit, released_pixels
-from alike_ros.team import Team
 
 #: The `graph` of a model's metadata that this code reads.
 GRAPH_VERSION = "3"
@@ -44,10 +43,9 @@ class MapsForm:
     order.
     """
 
-    def __init__(self, metadata: Mapping[str, str], team: Team) -> None:
+    def __init__(self, metadata: Mapping[str, str]) -> None:
         self._head = DescriptorHead.from_json(metadata["descriptor_head"])
-        self._team = team
-        self._scratch = Scratch((0, 0), team)
+        self._scratch = Scratch((0, 0))
 
     def features(
         self,
@@ -58,7 +56,7 @@ class MapsForm:
         """Features from what the graph gave for an image of a size."""
         height, width = size
         if self._scratch.shape != size:
-            self._scratch = Scratch(size, self._team)
+            self._scratch = Scratch(size)
         keypoints, scores = detect(outputs["logits"][:height, :width], detector, self._scratch)
         points = keypoints if detector.sub_pixel else released_pixels(keypoints, height, width)
         padded = outputs["logits"].shape
@@ -124,9 +122,9 @@ class FeaturesForm:
         return Features(keypoints, outputs["scores"][order], outputs["descriptors"][order])
 
 
-def form_of(metadata: Mapping[str, str], num_threads: int = 1) -> MapsForm | FeaturesForm | None:
+def form_of(metadata: Mapping[str, str]) -> MapsForm | FeaturesForm | None:
     """The form of a graph; None for a graph that is not ours, or of another version."""
     version = metadata.get("graph")
     if version == GRAPH_VERSION:
-        return MapsForm(metadata, Team(num_threads))
+        return MapsForm(metadata)
     return FeaturesForm.from_metadata(metadata) if version == FEATURES_VERSION else None

@@ -1,5 +1,6 @@
 """Detection on score maps whose keypoints are known, in torch and in NumPy."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -107,3 +108,21 @@ def test_gradient_reaches_the_score_map():
     found = detect(scores)
     found.keypoints[0, 0].backward()
     assert scores.grad[30, 21] > 0 > scores.grad[30, 19]
+
+
+@pytest.mark.parametrize("top_k", [0, 5, 60])
+@pytest.mark.parametrize("min_score", [0.0, 0.6])
+@pytest.mark.parametrize("shape", [(64, 64), (93, 71), (17, 40)])
+def test_numpy_keeps_what_torch_keeps_of_noise(shape, min_score, top_k):
+    """Where many pixels are kept the second and third time only."""
+    random = np.random.default_rng(0)
+    detector = DetectorConfig(top_k=top_k, min_score=min_score, sub_pixel=False)
+    scratch = on_cpu.Scratch(shape)
+    for smoothness in (1, 3):
+        levels = random.permutation(shape[0] * shape[1]).astype(np.float32).reshape(shape)
+        levels = cv2.blur(levels, (smoothness, smoothness))
+        scores = ((levels + 1) / (levels.max() + 2)).astype(np.float32)
+        ours, _ = on_cpu.detect(logit(scores), detector, scratch)
+        theirs, _ = in_torch(scores, detector)
+        assert len(theirs) > 4
+        assert set(map(tuple, ours)) == set(map(tuple, theirs))
