@@ -109,7 +109,7 @@ class Scratch:
         height, width = self.shape
         border = RADIUS + 1
         inside = (y >= border) & (y < height - RADIUS) & (x >= border) & (x < width - RADIUS)
-        return pixels[(second | third) & inside]
+        return np.asarray(pixels[(second | third) & inside])
 
 
 def soft_argmax(windows: Float) -> Float:
