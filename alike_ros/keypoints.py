@@ -72,11 +72,7 @@ class Scratch:
         self._dilated = np.empty(shape, np.float32)
         self._kept, self._open = np.empty(shape, np.bool_), np.empty(shape, np.bool_)
         self._covered = np.empty(shape, np.uint8)
-        # with a margin: the window around pixel (y, x) is at the index of (y, x) plus `_window`
-        height, self._stride = (side + 2 * RADIUS for side in shape)
-        self._sparse = np.full(height * self._stride, -np.inf, np.float32)
-        steps = np.arange(2 * RADIUS + 1)
-        self._window = (steps[:, None] * self._stride + steps).ravel()
+        self._sparse = np.full(shape, -np.inf, np.float32)  # between calls
 
     def maxima(self, logits: Float) -> Int:
         """Pixels (N,) away from the border that are the maxima of their 5x5 windows."""
@@ -94,19 +90,18 @@ class Scratch:
         np.greater(self._open, self._covered.view(np.bool_), out=self._open)
         pixels = np.flatnonzero(self._open)
         values = np.take(logits, pixels)
-        y, x = np.divmod(pixels, self.shape[1])
-        windows = (y * self._stride + x)[:, None] + self._window
-        centres = windows[:, len(_MOMENTS) // 2]
+        sparse = self._sparse.reshape(-1)
 
         def set_and_dilate(values: Float) -> Float:
-            self._sparse[centres] = values
-            return np.asarray(self._sparse[windows].max(axis=1))
+            sparse[pixels] = values
+            return np.take(cv2.dilate(self._sparse, _WINDOW, dst=self._dilated), pixels)
 
         second = values == set_and_dilate(values)
         free = set_and_dilate(np.where(second, np.inf, values)) < np.inf
         third = free & (values == set_and_dilate(np.where(free, values, -np.inf)))
-        self._sparse[centres] = -np.inf
+        sparse[pixels] = -np.inf
         height, width = self.shape
+        y, x = np.divmod(pixels, width)
         border = RADIUS + 1
         inside = (y >= border) & (y < height - RADIUS) & (x >= border) & (x < width - RADIUS)
         return np.asarray(pixels[(second | third) & inside])
