@@ -37,16 +37,17 @@ class DescriptorHead:
     head1: Float | None
     head2: Float
 
-    def describe(self, maps: Sequence[Float], keypoints: Float) -> Float:
+    def describe(self, maps: Sequence[Float], keypoints: Float, margin: int = 0) -> Float:
         """Unit descriptors (N, dim) at keypoints (N, 2).
 
-        maps: block 1's output (H, W, c1), then levels 2 to 4, (h, w, dim/4), all of the padded
-        image.
+        maps: block 1's output (H, margin + W + margin, c1), then levels 2 to 4, (h, w, dim/4), all
+        of the padded image.
         """
-        height, width = maps[0].shape[:2]
+        height, row = maps[0].shape[:2]
+        width = row - 2 * margin
         low = np.clip(np.floor(keypoints).astype(np.int64), 0, (width - 2, height - 2))  # (N, 2)
         x, y = low.T
-        corners = (y * width + x)[:, None] + np.array([0, 1, width, width + 1])  # (N, 4)
+        corners = (y * row + margin + x)[:, None] + np.array([0, 1, row, row + 1])  # (N, 4)
         dim = len(self.head2)
         features = np.empty((len(keypoints), 4, dim), np.float32)
         level1 = _product(_take(maps[0], corners.ravel()), self.level1)  # (4N, dim/4)

@@ -16,8 +16,15 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from alike_ros.backends.forms import FEATURES_VERSION, GRAPH_VERSION, SCORE, STRIDE, FeaturesForm
-from alike_ros.backends.onnx_graph import Graph, mark_sides
+from alike_ros.backends.forms import (
+    FEATURES_VERSION,
+    GRAPH_VERSION,
+    PADDED,
+    SCORE,
+    STRIDE,
+    FeaturesForm,
+)
+from alike_ros.backends.onnx_graph import Graph
 from alike_ros.descriptors import Cells, DescriptorHead
 from alike_ros.errors import ModelError
 from alike_ros.keypoints import RADIUS, T_DET, released_pixels
@@ -26,6 +33,8 @@ from alike_ros.keypoints import RADIUS, T_DET, released_pixels
 _NONE = -1e4
 #: In how many parts the best are looked for.
 _PARTS = 16
+#: Block 1, of which a CPU makes several strips.
+_BLOCK1 = "block1_0"
 _BORDER = RADIUS + 1  # first row and column that may hold a keypoint
 
 
@@ -36,7 +45,7 @@ def feature_graph(maps: onnx.ModelProto, form: FeaturesForm) -> onnx.ModelProto:
         raise ModelError("not an inference graph of alike_ros: make it with `alike export`")
     head = DescriptorHead.from_json(metadata["descriptor_head"])
     graph = Graph("features_")
-    (block1,) = (output for output in maps.graph.output if output.name == "block1")
+    block1 = next(output for output in maps.graph.output if output.name == _BLOCK1)
     pack = block1.type.tensor_type.shape.dim[3].dim_value // head.level1.shape[1]
     _network(graph, maps.graph, form, pack)
     pixels, peaks = _best_maxima(graph, form)
@@ -47,7 +56,7 @@ def feature_graph(maps: onnx.ModelProto, form: FeaturesForm) -> onnx.ModelProto:
         limits = (graph.constant(np.array(x, np.float32)) for x in (-RADIUS, RADIUS - 1))
         cell = graph.node("Clip", graph.node("Floor", offsets), *limits)
         low = graph.node("Add", pixels, graph.node("Cast", cell, to=TensorProto.INT64))
-        dense = _describe_pixels(graph, head, low, form)
+        dense = _describe_pixels(graph, head, low, form, pack - 1)
         weights = _corner_weights(graph, graph.node("Sub", offsets, cell))
         total = graph.node("Mul", dense, weights)  # (K, 4, D)
         descriptors = _normalised(graph, _sum(graph, total, 1))
@@ -55,7 +64,7 @@ def feature_graph(maps: onnx.ModelProto, form: FeaturesForm) -> onnx.ModelProto:
     else:
         scores = graph.node("Sigmoid", peaks)
         looked_up = _released_pixels(graph, pixels, form)
-        dense = _describe_pixels(graph, head, looked_up, form)
+        dense = _describe_pixels(graph, head, looked_up, form, pack - 1)
         descriptors = graph.node("Squeeze", dense, graph.ints(1))
     graph.node("Cast", pixels, to=TensorProto.INT32, output="pixels")
     for name, source in (("peaks", peaks), ("scores", scores), ("descriptors", descriptors)):
@@ -98,25 +107,50 @@ def _network(graph: Graph, maps: onnx.GraphProto, form: FeaturesForm, pack: int)
             f"the model was exported for {exported[0]}x{exported[1]} only, "
             f"not for {form.height}x{form.width}"
         )
-    start = next(i for i, node in enumerate(maps.node) if node.op_type == "Unsqueeze")
+    start = next(i for i, node in enumerate(maps.node) if node.output[0] == PADDED)
     graph.initializers += maps.initializer
-    _image(graph, form, pack, maps.node[start].output[0])
-    network = maps.node[start + 1 :]
+    _image(graph, form, pack)
+    network = _in_one_strip(maps.node[start + 1 :])
     graph.nodes += network if form.precision == "fp32" else _in_half(graph, network)
 
 
-def _image(graph: Graph, form: FeaturesForm, pack: int, output: str) -> None:
-    """What `network/export.py` does, in another order: TensorRT takes bytes only before a Cast."""
+def _image(graph: Graph, form: FeaturesForm, pack: int) -> None:
+    """What `network/encoder_graph.py` does, after a Cast: TensorRT takes bytes only before one."""
     kind = TensorProto.FLOAT if form.precision == "fp32" else TensorProto.FLOAT16
     x = graph.node("Cast", "image", to=kind)
     height, width = _padded(form)
-    side = pack if pack > 1 else 0
-    after = height - form.height, width - form.width + side
-    x = graph.node("Pad", x, graph.ints(0, side, 0, *after, 0)) if any(after) else x
-    x = graph.node("Reshape", x, graph.ints(height, -1, 3 * pack))
-    x = graph.node("Transpose", x, perm=[2, 0, 1])
-    x = mark_sides(graph, x, kind) if pack > 1 else x
-    graph.node("Unsqueeze", x, graph.ints(0), output=output)
+    margin = pack - 1
+    after = height - form.height, width - form.width + margin
+    x = graph.node("Pad", x, graph.ints(0, margin, 0, *after, 0)) if any(after) else x
+    graph.node("Reshape", x, graph.ints(height, -1, 3 * pack), output=PADDED)
+
+
+def _in_one_strip(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """The nodes without the cut into strips of rows, which is for the caches of a CPU.
+
+    The first strip becomes the whole image; what is made of the others is left out.
+    """
+    whole, left_out = {PADDED}, set[str]()
+    result = []
+    for original in nodes:
+        node = onnx.NodeProto()
+        node.CopyFrom(original)
+        is_cut = node.op_type == "Slice" and node.input[0] == PADDED
+        if (is_cut and len(whole) > 1) or (
+            node.op_type != "Concat" and left_out.intersection(node.input)
+        ):
+            left_out.update(node.output)
+            continue
+        if is_cut or (node.op_type == "Cast" and node.input[0] in whole):
+            whole.update(node.output)
+            node = helper.make_node("Identity", node.input[:1], node.output)
+        elif node.op_type == "Concat":
+            node.input[:] = [name for name in node.input if name not in left_out]
+        elif node.op_type == "Conv":
+            pads = next(item for item in node.attribute if item.name == "pads")
+            pads.ints[2] = pads.ints[0]  # below as above
+        result.append(node)
+    return result
 
 
 def _in_half(graph: Graph, nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
@@ -249,17 +283,21 @@ def _released_pixels(graph: Graph, pixels: str, form: FeaturesForm) -> str:
     )
 
 
-def _describe_pixels(graph: Graph, head: DescriptorHead, pixels: str, form: FeaturesForm) -> str:
+def _describe_pixels(
+    graph: Graph, head: DescriptorHead, pixels: str, form: FeaturesForm, margin: int
+) -> str:
     """The dense descriptor map (K, C, D) at pixels (K, 2) and, if refined, their neighbours.
 
-    C is 1, or 4 as in `descriptors.py`: the pixel and those right, below, and right below.
+    C is 1, or 4 as in `descriptors.py`: the pixel and those right, below, and right below. Block 1
+    has columns more at either side: the margin.
     """
     height, width = _padded(form)
+    row = width + 2 * margin
     side = 2 if form.sub_pixel else 1
-    corners = graph.ints(*(dy * width + dx for dy in range(side) for dx in range(side)))
-    index = graph.node("Add", _flat_index(graph, pixels, width), corners)
+    corners = graph.ints(*(dy * row + margin + dx for dy in range(side) for dx in range(side)))
+    index = graph.node("Add", _flat_index(graph, pixels, row), corners)
     channels, c1 = head.level1.shape  # of a level, of block 1
-    taken = _take(graph, "block1", c1, graph.node("Reshape", index, graph.ints(-1)), form)
+    taken = _take(graph, _BLOCK1, c1, graph.node("Reshape", index, graph.ints(-1)), form)
     level1 = graph.node("MatMul", taken, graph.constant(head.level1.T))
     levels = [graph.node("Relu", level1)]  # (CK, dim/4)
     x, y = _columns(graph, pixels)

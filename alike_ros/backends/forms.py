@@ -26,11 +26,13 @@ from alike_ros.features import Features
 from alike_ros.keypoints import MAX_KEYPOINTS, RADIUS, Scratch, detect, logit, released_pixels
 
 #: The `graph` of a model's metadata that this code reads.
-GRAPH_VERSION = "3"
+GRAPH_VERSION = "4"
 #: The same for the form `features`.
 FEATURES_VERSION = "features-1"
 #: Begins the names of the products that make the score logits.
 SCORE = "score"
+#: Name of the image that is padded and, where block 1 takes them so, laid out in pairs of pixels.
+PADDED = "padded_image"
 STRIDE = 32  # images are padded to multiples of this
 #: Those that descriptors are made of.
 _MAPS = ("block1", "level2", "level3", "level4")
@@ -39,8 +41,8 @@ _MAPS = ("block1", "level2", "level3", "level4")
 class MapsForm:
     """Outputs of the padded image: `logits` (H, W), the others (1, h, w, C).
 
-    Pairs of pixels of block1 may count as one, (1, H, W / 2, 2 C): the same numbers in the same
-    order.
+    block1 comes in strips of rows. Pairs of its pixels may count as one, (1, H, W / 2 + 1, 2 C):
+    the same numbers in the same order, of a map with a column more at either side.
     """
 
     def __init__(self, metadata: Mapping[str, str]) -> None:
@@ -59,10 +61,11 @@ class MapsForm:
             self._scratch = Scratch(size)
         keypoints, scores = detect(outputs["logits"][:height, :width], detector, self._scratch)
         points = keypoints if detector.sub_pixel else released_pixels(keypoints, height, width)
-        padded = outputs["logits"].shape
         block1, *levels = (outputs[name][0] for name in _MAPS)
-        maps = [block1.reshape(*padded, -1), *levels]
-        return Features(keypoints, scores, self._head.describe(maps, points))
+        padded_height, padded_width = outputs["logits"].shape
+        block1 = block1.reshape(padded_height, -1, self._head.level1.shape[1])
+        margin = (block1.shape[1] - padded_width) // 2
+        return Features(keypoints, scores, self._head.describe([block1, *levels], points, margin))
 
 
 @dataclass(frozen=True)

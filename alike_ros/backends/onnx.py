@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,9 @@ class OnnxExtractor:
                 f"image has shape {image.shape}, but the model was exported for "
                 f"{wanted[0]}x{wanted[1]} only"
             )
-        outputs = dict(zip(self._runtime.names, self.run(image), strict=True))
-        return self._form.features(outputs, size, self.detector)
+        return self._form.features(self.run(image), size, self.detector)
 
-    def run(self, image: NDArray[np.uint8]) -> list[NDArray[Any]]:
+    def run(self, image: NDArray[np.uint8]) -> Mapping[str, NDArray[Any]]:
         """The graph alone: its outputs, which its form describes.
 
         The arrays are used again by the next call.

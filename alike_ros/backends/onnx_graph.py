@@ -43,22 +43,3 @@ class Graph:
         first, second = (f"{self.prefix}{op.lower()}{len(self.nodes)}{end}" for end in "ab")
         self.nodes.append(helper.make_node(op, list(inputs), [first, second], **attributes))
         return first, second
-
-
-def mark_sides(graph: Graph, image: str, kind: int) -> str:
-    """Appends a channel to a map (C, H, W/2 + 2) of type `kind`: 1 in its outermost columns.
-
-    By it, `network/export.py` makes pixels -1 and W zero, which shifted pairs have and images
-    have not: the next convolution has to see zeros there.
-    """
-    shape = graph.node("Shape", image)
-    size = graph.node("Slice", shape, graph.ints(1), graph.ints(3))
-    between = graph.node(
-        "Sub", graph.node("Slice", size, graph.ints(1), graph.ints(2)), graph.ints(2)
-    )
-    row = graph.node(
-        "Pad", graph.node("ConstantOfShape", between), graph.ints(1, 1), graph.floats(1)
-    )
-    row = graph.node("Cast", row, to=kind)
-    marks = graph.node("Expand", row, graph.node("Concat", graph.ints(1), size, axis=0))
-    return graph.node("Concat", image, marks, axis=0)

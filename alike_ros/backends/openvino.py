@@ -15,6 +15,7 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
+from alike_ros.backends.outputs import Outputs
 from alike_ros.backends.providers import threads
 from alike_ros.errors import ModelError
 
@@ -35,7 +36,6 @@ class OpenVinoRuntime:
             self._model = _core().read_model(model)
         except RuntimeError as error:
             raise ModelError(f"openvino cannot load the model: {_reason(error)}") from error
-        self.names = [output.get_any_name() for output in self._model.outputs]
         self._request: _Request | None = None
 
     @property
@@ -53,7 +53,7 @@ class OpenVinoRuntime:
         height, width = (side.get_length() if side.is_static else None for side in sides)
         return height, width
 
-    def run(self, rgb: NDArray[np.uint8]) -> list[NDArray[Any]]:
+    def run(self, rgb: NDArray[np.uint8]) -> Mapping[str, NDArray[Any]]:
         """Outputs for an image (H, W, 3); the arrays are used again by the next call."""
         try:
             if self._request is None or self._request.image.shape != rgb.shape:
@@ -66,21 +66,24 @@ class OpenVinoRuntime:
         model = self._model.clone()
         model.reshape(list(shape))
         compiled = _core().compile_model(model, "CPU", self._settings)
-        return _Request(compiled.create_infer_request(), self.names)
+        return _Request(compiled)
 
 
 class _Request:
     """A graph compiled for one size, and the arrays in which it finds and leaves its data."""
 
-    def __init__(self, request: openvino.InferRequest, names: list[str]) -> None:
-        self._request = request
-        self.image: NDArray[np.uint8] = request.get_input_tensor().data
-        self._outputs: list[NDArray[Any]] = [request.get_tensor(name).data for name in names]
+    def __init__(self, model: openvino.CompiledModel) -> None:
+        self._request = model.create_infer_request()
+        self.image: NDArray[np.uint8] = self._request.get_input_tensor().data
+        kinds = {x.get_any_name(): (x.shape, x.element_type.to_dtype()) for x in model.outputs}
+        self._outputs = Outputs(kinds)
+        for name, array in self._outputs.arrays.items():
+            self._request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
 
-    def run(self, rgb: NDArray[np.uint8]) -> list[NDArray[Any]]:
+    def run(self, rgb: NDArray[np.uint8]) -> Mapping[str, NDArray[Any]]:
         self.image[:] = rgb  # an array of the caller's would have to be writable; takes 0.05 ms
         self._request.infer(share_outputs=True)
-        return self._outputs
+        return self._outputs.maps
 
 
 @functools.cache

@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from alike_ros.backends.outputs import Outputs
 from alike_ros.backends.providers import (
     GPU,
     NAMES,
@@ -26,7 +27,6 @@ class Runtime(Protocol):
     """A graph that is ready to run."""
 
     provider: str
-    names: list[str]  # of the outputs
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -38,10 +38,10 @@ class Runtime(Protocol):
         """Height and width of the images; None takes any."""
         ...
 
-    def run(self, rgb: NDArray[np.uint8]) -> list[NDArray[Any]]:
-        """Outputs for a contiguous image (H, W, 3); the arrays are used again by the next call.
+    def run(self, rgb: NDArray[np.uint8]) -> Mapping[str, NDArray[Any]]:
+        """Outputs for a contiguous image (H, W, 3), strips as one map (see `outputs.py`).
 
-        Raises ModelError.
+        The arrays are used again by the next call. Raises ModelError.
         """
         ...
 
@@ -77,7 +77,6 @@ class OnnxRuntime:
         given = provider_options(provider) if options is None else options
         self._session = open_session(model, provider, num_threads, given)
         self.provider = provider
-        self.names = [output.name for output in self._session.get_outputs()]
         self._bound: _Bound | _BoundOnGpu | None = None
 
     @property
@@ -93,7 +92,7 @@ class OnnxRuntime:
         height, width = (side if isinstance(side, int) else None for side in sides)
         return height, width
 
-    def run(self, rgb: NDArray[np.uint8]) -> list[NDArray[Any]]:
+    def run(self, rgb: NDArray[np.uint8]) -> Mapping[str, NDArray[Any]]:
         """Outputs for an image (H, W, 3); the arrays are used again by the next call."""
         try:
             if self._bound is None or self._bound.shape != rgb.shape:
@@ -106,28 +105,28 @@ class OnnxRuntime:
         started = self._session.get_providers()[0]
         if started in [NAMES[name] for name in GPU] and None not in self.size:
             return _BoundOnGpu(self._session)
-        return _Bound(self._session, rgb, self.names)
+        return _Bound(self._session, rgb)
 
 
 class _Bound:
     """A session whose outputs go to the arrays that it made for the first image of a size."""
 
-    def __init__(
-        self, session: onnxruntime.InferenceSession, rgb: NDArray[np.uint8], names: list[str]
-    ) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, rgb: NDArray[np.uint8]) -> None:
         self.shape = rgb.shape
         self._session = session
-        self._outputs: list[NDArray[Any]] = session.run(names, {"image": rgb})
+        names = [output.name for output in session.get_outputs()]
+        found = dict(zip(names, session.run(names, {"image": rgb}), strict=True))
+        self._outputs = Outputs({name: (x.shape, x.dtype) for name, x in found.items()})
         self._binding = session.io_binding()
-        for name, array in zip(names, self._outputs, strict=True):
+        for name, array in self._outputs.arrays.items():
             kind, address = array.dtype.type, array.ctypes.data
             self._binding.bind_output(name, "cpu", 0, kind, array.shape, address)
 
-    def run(self, rgb: NDArray[np.uint8]) -> list[NDArray[Any]]:
+    def run(self, rgb: NDArray[np.uint8]) -> Mapping[str, NDArray[Any]]:
         self._binding.bind_cpu_input("image", rgb)
         self._session.run_with_iobinding(self._binding)
         self._binding.synchronize_outputs()
-        return self._outputs
+        return self._outputs.maps
 
 
 class _BoundOnGpu:
@@ -143,14 +142,14 @@ class _BoundOnGpu:
         self.shape = tuple(image.shape)
         self._image = self._allocate(image)
         self._binding.bind_ortvalue_input(image.name, self._image)
-        self._outputs = [self._allocate(output) for output in session.get_outputs()]
-        for output, value in zip(session.get_outputs(), self._outputs, strict=True):
-            self._binding.bind_ortvalue_output(output.name, value)
+        self._outputs = {x.name: self._allocate(x) for x in session.get_outputs()}
+        for name, value in self._outputs.items():
+            self._binding.bind_ortvalue_output(name, value)
 
-    def run(self, rgb: NDArray[np.uint8]) -> list[NDArray[Any]]:
+    def run(self, rgb: NDArray[np.uint8]) -> Mapping[str, NDArray[Any]]:
         self._image.update_inplace(rgb)
         self._session.run_with_iobinding(self._binding)
-        return [value.numpy() for value in self._outputs]
+        return {name: value.numpy() for name, value in self._outputs.items()}
 
     @staticmethod
     def _allocate(argument: Any) -> onnxruntime.OrtValue:

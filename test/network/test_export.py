@@ -64,7 +64,7 @@ def test_graph_takes_bytes_and_gives_maps_only(tmp_path):
     # nothing of dim x H x W leaves: the largest output is block 1's, with 8 channels
     assert [o.name for o in model.graph.output] == [
         "logits",
-        "block1",
+        *(f"block1_{i}" for i in range(4)),
         "level2",
         "level3",
         "level4",

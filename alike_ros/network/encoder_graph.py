@@ -1,0 +1,132 @@
+"""The encoder as ONNX nodes: an image to block 1 and the levels that are aggregated.
+
+Runtimes convolve 16 channels at a time, and fill up what is missing with zeros. The 8 channels of
+alike-t's and alike-s's first block are therefore *packed*: two pixels of a row beside each other,
+so that a map (8, H, W) becomes one of (16, H, W/2), and the weights act on pairs. The four pixels
+that a pair of 3x3 windows covers are two whole pairs, shifted by a pixel: the image comes in pairs
+(-1, 0), (1, 2)..., the first convolution gives (0, 1), (2, 3)..., the second (-1, 0), (1, 2)...
+again, and kernels 3x2 do. Block 1 then has a column more at either side, which means nothing.
+
+Block 1 runs in *strips*, a few rows of the image at a time, up to where it is halved and scored:
+what its second convolution reads is then still in the cache. alike-t's network, 640x480, two
+threads: 0.90 : 1 with pairs alone against the graph before, 0.82 : 1 with two to four strips.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from alike_ros.backends.forms import PADDED, STRIDE
+from alike_ros.network.network_graph import NetworkGraph
+
+#: Channels that are convolved at once.
+_LANES = 16
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Rows [start, end) of the padded image; both are tensors of one."""
+
+    start: str
+    end: str
+    is_first: bool
+    is_last: bool
+
+    def pads(self, columns: int) -> list[int]:
+        """Of a kernel with 3 rows: zeros only beyond the image, not where the next strip is."""
+        return [int(self.is_first), columns, int(self.is_last), columns]
+
+
+def pixels_together(channels: int) -> int:
+    """How many pixels block 1 takes as one: 2 where its channels are few."""
+    return 2 if 2 * channels <= _LANES else 1
+
+
+def pad_image(graph: NetworkGraph, pack: int) -> str:
+    """uint8 (H, W, 3), padded at the bottom and right; for pairs a column more at either side.
+
+    What leaves is (H, W, 3) or, in pairs, (H, W/2 + 1, 6).
+    """
+    shape = graph.slice(graph.node("Shape", "image"), graph.ints(0), graph.ints(2))
+    rest = graph.node("Mod", graph.node("Neg", shape), graph.ints(STRIDE))  # of the divisor's sign
+    margin = pack - 1
+    after = graph.node("Add", rest, graph.ints(0, margin)) if margin else rest
+    pads = graph.node("Concat", graph.ints(0, margin, 0), after, graph.ints(0), axis=0)
+    padded = graph.node("Pad", "image", pads)
+    return graph.node("Reshape", padded, graph.ints(0, -1, 3 * pack), output=PADDED)
+
+
+def strips(graph: NetworkGraph, pixels: str, count: int) -> list[Strip]:
+    """A padded image cut into so many strips of the same number of rows."""
+    rows = graph.node("Div", graph.side(pixels, 0), graph.ints(count))
+    bounds = [graph.node("Mul", rows, graph.ints(i)) for i in range(count + 1)]
+    return [Strip(bounds[i], bounds[i + 1], i == 0, i == count - 1) for i in range(count)]
+
+
+def block1(graph: NetworkGraph, pixels: str, strip: Strip, pack: int) -> str:
+    """Block 1 of a strip, (1, C, h, w); of pairs of pixels (1, 2 C, h, w/2 + 1)."""
+    x = _rows_around(graph, pixels, strip)
+    x = graph.node("Unsqueeze", graph.node("Cast", x, to=TensorProto.FLOAT), graph.ints(0))
+    x = graph.node("Transpose", x, perm=[0, 3, 1, 2])
+    (weight1, bias1), (weight2, bias2) = (graph.folded("block1", i) for i in (1, 2))
+    if pack == 1:
+        x = graph.relu_conv(x, weight1 / 255, bias1, strip.pads(1))
+        return graph.relu_conv(x, weight2, bias2, strip.pads(1))
+    x = graph.relu_conv(x, _paired(weight1 / 255), np.tile(bias1, 2), strip.pads(0))
+    return graph.relu_conv(x, _paired(weight2), np.tile(bias2, 2), strip.pads(1))
+
+
+def _rows_around(graph: NetworkGraph, pixels: str, strip: Strip) -> str:
+    """A strip and the two rows above and below it that its convolutions see."""
+    start = strip.start if strip.is_first else graph.node("Sub", strip.start, graph.ints(2))
+    end = strip.end if strip.is_last else graph.node("Add", strip.end, graph.ints(2))
+    return graph.slice(pixels, start, end)
+
+
+def _paired(weight: NDArray[Any]) -> NDArray[Any]:
+    """A kernel (out, in, 3, 3) as one that shifts pairs of pixels by one: (2 out, 2 in, 3, 2)."""
+    c_out, c_in = weight.shape[:2]
+    paired = np.zeros((2, c_out, 2, c_in, 3, 2))
+    for pixel in range(2):
+        for column in range(3):
+            pair, source = divmod(pixel + column, 2)
+            paired[pixel, :, source, :, :, pair] = weight[..., column]
+    return paired.reshape(2 * c_out, 2 * c_in, 3, 2)
+
+
+def halved(graph: NetworkGraph, block1: str, pack: int) -> str:
+    """The maximum of 2x2 pixels; where they come in pairs, two maps whose sum it is.
+
+    max(a, b) = relu(a - b) + b, and b, of a ReLU, is relu(b): a convolution, which leaves the maps
+    in the layout that they have. a is the second of a pair, b the first of the next.
+    """
+    if pack == 1:
+        return graph.node("MaxPool", block1, kernel_shape=[2, 2], strides=[2, 2])
+    rows = graph.node("MaxPool", block1, kernel_shape=[2, 1], strides=[2, 1])
+    one = np.eye(len(graph.weights["block1.conv2.weight"]))
+    a, b = (
+        np.block([[0 * one, one], [0 * one, 0 * one]]),
+        np.block([[-one, 0 * one], [one, 0 * one]]),
+    )
+    return graph.relu_conv(rows, np.stack([a, b], axis=2)[:, :, None], pads=[0] * 4)
+
+
+def levels(graph: NetworkGraph, half: str, pack: int) -> list[str]:
+    """Blocks 2 to 4, and what of them is aggregated: levels 2 to 4, (1, dim/4, h, w)."""
+    found, x = [], half
+    for i in (2, 3, 4):
+        # what was halved in pairs comes as two maps, which the weights of block 2 add up
+        repeat = pack if i == 2 else 1
+        (weight1, bias1), second = (graph.folded(f"block{i}", k) for k in (1, 2))
+        y = graph.relu_conv(x, np.tile(weight1, (1, repeat, 1, 1)), bias1)
+        skip, bias = (graph.weights[f"block{i}.downsample.{name}"] for name in ("weight", "bias"))
+        skipped = graph.conv(x, np.tile(skip, (1, repeat, 1, 1)), bias)
+        block = graph.node("Relu", graph.node("Add", graph.conv(y, *second), skipped))
+        found.append(graph.relu_conv(block, graph.weights[f"conv{i}.weight"]))
+        x = graph.node("MaxPool", block, kernel_shape=[4, 4], strides=[4, 4]) if i < 4 else ""
+    return found
