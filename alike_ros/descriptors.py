@@ -22,7 +22,7 @@ Int = NDArray[np.int64]
 #: Multiply-adds of a product that OpenBLAS surely leaves in one thread. Where its threads have to
 #: wait for cores, 4000x64x64 took 16 ms instead of 0.6, and 4000x128x128 16 instead of 1.8; on
 #: idle cores threads would save some 0.3 and 0.9 ms.
-_ONE_THREAD = 2**16
+_ONE_THREAD = 2**17
 
 
 @dataclass(frozen=True)
@@ -43,23 +43,23 @@ class DescriptorHead:
         maps: block 1's output (H, margin + W + margin, c1), then levels 2 to 4, (h, w, dim/4), all
         of the padded image.
         """
-        height, row = maps[0].shape[:2]
+        block1, levels = maps[0], maps[1:]
+        height, row = block1.shape[:2]
         width = row - 2 * margin
-        low = np.clip(np.floor(keypoints).astype(np.int64), 0, (width - 2, height - 2))  # (N, 2)
+        low = np.minimum(keypoints.astype(np.int64), np.array([width - 2, height - 2]))  # (N, 2)
         x, y = low.T
+        count, dim = len(keypoints), len(self.head2)
+        features = np.empty((count, 4, 4, dim // 4), np.float32)  # keypoint, corner, level
         corners = (y * row + margin + x)[:, None] + np.array([0, 1, row, row + 1])  # (N, 4)
-        dim = len(self.head2)
-        features = np.empty((len(keypoints), 4, dim), np.float32)
-        level1 = _product(_take(maps[0], corners.ravel()), self.level1)  # (4N, dim/4)
-        np.maximum(level1.reshape(-1, 4, dim // 4), 0, out=features[..., : dim // 4])
-        for i, level in enumerate(maps[1:], start=1):
-            rows = Cells.around(y, height, level.shape[0])
-            cols = Cells.around(x, width, level.shape[1])
-            features[..., i * dim // 4 : (i + 1) * dim // 4] = _sample(level, rows, cols)
-        rows_of_features = features.reshape(-1, dim)
+        level1 = _product(_take(block1, corners), self.level1)
+        np.maximum(level1, 0, out=features[:, :, 0])
+        rows = Cells.around(y, height, [level.shape[0] for level in levels])
+        cols = Cells.around(x, width, [level.shape[1] for level in levels])
+        _sample(levels, rows, cols, out=features[:, :, 1:])
+        joined = features.reshape(count, 4, dim)
         if self.head1 is not None:
-            rows_of_features = np.maximum(_product(rows_of_features, self.head1), 0)
-        dense = _product(rows_of_features, self.head2).reshape(-1, 4, dim)  # not yet unit vectors
+            joined = np.maximum(_product(joined, self.head1), 0)
+        dense = _product(joined, self.head2)  # not yet unit vectors
         fx, fy = (keypoints - low).astype(np.float32).T
         weights = np.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], axis=1)
         weights /= _norms(dense)
@@ -77,9 +77,9 @@ class DescriptorHead:
 
 @dataclass(frozen=True)
 class Cells:
-    """The three cells (3, N) of a coarser axis around neighbouring pixels p and p + 1.
+    """The three cells (L, 3, N) of L coarser axes around neighbouring pixels p and p + 1.
 
-    weights (2, 3, N): share of each cell in the value at p and at p + 1, bilinear with aligned
+    weights (L, 2, 3, N): share of each cell in the value at p and at p + 1, bilinear with aligned
     corners. Three are enough: on a coarser axis p + 1 is less than a cell further than p.
     """
 
@@ -87,37 +87,49 @@ class Cells:
     weights: Float
 
     @classmethod
-    def around(cls, pixel: Int, size: int, cells: int) -> Cells:
-        """Cells around pixels of an axis of `size`, which has `cells` of them."""
-        position = np.stack([pixel, pixel + 1]) * ((cells - 1) / (size - 1))  # (2, N)
-        index = np.floor(position[0]).astype(np.int64) + np.arange(3)[:, None]  # (3, N)
-        weights = np.maximum(1 - np.abs(position[:, None] - index), 0)
-        return cls(np.minimum(index, cells - 1), weights.astype(np.float32))
+    def around(cls, pixel: Int, size: int, cells: Sequence[int]) -> Cells:
+        """Cells around pixels of an axis of `size`, where the coarser axes have so many."""
+        last = np.array(cells)[:, None, None] - 1
+        scale = last.astype(np.float32) / np.float32(size - 1)
+        position = np.stack([pixel, pixel + 1]).astype(np.float32) * scale  # (L, 2, N)
+        index = np.floor(position[:, :1]) + np.arange(3, dtype=np.float32)[:, None]  # (L, 3, N)
+        weights = np.maximum(1 - np.abs(position[:, :, None] - index[:, None]), 0)
+        return cls(np.minimum(index.astype(np.int64), last), weights)
 
 
-def _sample(level: Float, rows: Cells, cols: Cells) -> Float:
-    """Level (h, w, C) at pixels (p, q) and those right, below and right below -> (N, 4, C)."""
-    count, channels = rows.index.shape[1], level.shape[2]
-    cells = rows.index[:, None] * level.shape[1] + cols.index[None]  # (3, 3, N)
-    patch = _take(level, cells.transpose(2, 0, 1).ravel()).reshape(count, 9, channels)
-    weights = np.einsum("ian,jbn->nijab", rows.weights, cols.weights).reshape(count, 4, 9)
-    return np.asarray(np.matmul(weights, patch))
+def _sample(levels: Sequence[Float], rows: Cells, cols: Cells, out: Float) -> None:
+    """Levels (h, w, C) at pixels (p, q) and those right, below and right below.
+
+    out: (N, 4, L, C), whatever its strides.
+    """
+    count, channels = out.shape[0], out.shape[3]
+    widths = np.array([level.shape[1] for level in levels])[:, None, None, None]
+    cells = rows.index[:, :, None] * widths + cols.index[:, None]  # (L, 3, 3, N)
+    cells = cells.reshape(len(levels), 9, count).transpose(0, 2, 1)
+    patches = np.empty((len(levels), count, 9, channels), np.float32)
+    for level, index, patch in zip(levels, cells, patches, strict=True):
+        _take(level, index, out=patch)
+    # N innermost, in which einsum is ten times as fast
+    weights = np.einsum("lian,ljbn->lijabn", rows.weights, cols.weights)
+    weights = weights.reshape(len(levels), 4, 9, count).transpose(0, 3, 1, 2)
+    np.matmul(weights, patches, out=out.transpose(2, 0, 1, 3))
 
 
-def _take(level: Float, pixels: Int) -> Float:
-    """Level (h, w, C) at flat indices (N,), which are valid -> (N, C)."""
-    return level.reshape(-1, level.shape[2]).take(pixels, axis=0, mode="clip")
+def _take(level: Float, pixels: Int, out: Float | None = None) -> Float:
+    """Level (h, w, C) at flat indices (...), which are valid -> (..., C)."""
+    return level.reshape(-1, level.shape[2]).take(pixels, axis=0, mode="clip", out=out)
 
 
 def _product(x: Float, matrix: Float) -> Float:
-    """The rows of x (N, in) times a matrix (out, in) -> (N, out), in this thread."""
+    """Vectors x (..., in) times a matrix (out, in) -> (..., out), in this thread."""
+    vectors, matrix = x.reshape(-1, x.shape[-1]), np.ascontiguousarray(matrix.T)
     rows = max(_ONE_THREAD // matrix.size, 1)
-    whole = len(x) // rows * rows
-    out = np.empty((len(x), len(matrix)), np.float32)
-    blocks = out[:whole].reshape(-1, rows, len(matrix))
-    np.matmul(x[:whole].reshape(-1, rows, x.shape[1]), matrix.T, out=blocks)
-    np.matmul(x[whole:], matrix.T, out=out[whole:])
-    return out
+    whole = len(vectors) // rows * rows
+    out = np.empty((len(vectors), matrix.shape[1]), np.float32)
+    blocks = out[:whole].reshape(-1, rows, matrix.shape[1])
+    np.matmul(vectors[:whole].reshape(-1, rows, len(matrix)), matrix, out=blocks)
+    np.matmul(vectors[whole:], matrix, out=out[whole:])
+    return out.reshape(*x.shape[:-1], matrix.shape[1])
 
 
 def _norms(x: Float) -> Float:

@@ -6,6 +6,8 @@ windows around keypoints only.
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +33,7 @@ def detect(
     logits: Float, config: DetectorConfig, scratch: Scratch | None = None
 ) -> tuple[Float, Float]:
     """Keypoints (N, 2) and scores (N,), best first, of a map of logits (H, W)."""
+    logits = np.ascontiguousarray(logits)  # of a padded image
     centres = best_maxima(logits, config, scratch or Scratch(logits.shape))
     windows = _sigmoid(_windows(logits, centres))  # (N, 5, 5)
     offsets = soft_argmax(windows) if config.sub_pixel else np.zeros((len(centres), 2), np.float32)
@@ -90,28 +93,31 @@ class Scratch:
         np.greater(self._open, self._covered.view(np.bool_), out=self._open)
         pixels = np.flatnonzero(self._open)
         values = np.take(logits, pixels)
-        sparse = self._sparse.reshape(-1)
-
-        def set_and_dilate(values: Float) -> Float:
-            sparse[pixels] = values
-            return np.take(cv2.dilate(self._sparse, _WINDOW, dst=self._dilated), pixels)
-
-        second = values == set_and_dilate(values)
-        free = set_and_dilate(np.where(second, np.inf, values)) < np.inf
-        third = free & (values == set_and_dilate(np.where(free, values, -np.inf)))
-        sparse[pixels] = -np.inf
+        second = values == self._largest_around(pixels, values)
+        self._open.reshape(-1)[pixels] = second  # where it was true, and nowhere else
+        cv2.dilate(self._open.view(np.uint8), _WINDOW, dst=self._covered)
+        free = np.take(self._covered, pixels) == 0
+        third = free.copy()
+        third[free] = values[free] == self._largest_around(pixels[free], values[free])
         height, width = self.shape
         y, x = np.divmod(pixels, width)
         border = RADIUS + 1
         inside = (y >= border) & (y < height - RADIUS) & (x >= border) & (x < width - RADIUS)
         return np.asarray(pixels[(second | third) & inside])
 
+    def _largest_around(self, pixels: Int, values: Float) -> Float:
+        """For each of a few pixels the largest of their values in its 5x5 window."""
+        sparse = self._sparse.reshape(-1)
+        sparse[pixels] = values
+        largest = np.take(cv2.dilate(self._sparse, _WINDOW, dst=self._dilated), pixels)
+        sparse[pixels] = -np.inf
+        return np.asarray(largest)
+
 
 def soft_argmax(windows: Float) -> Float:
     """Offsets (N, 2) of the keypoints from the centres of score windows (N, 5, 5), eqs. 3 to 5."""
     flat = windows.reshape(-1, len(_MOMENTS))
-    weights = np.exp((flat - flat.max(axis=1, keepdims=True)) / np.float32(T_DET))
-    sums = weights @ _MOMENTS
+    sums = np.exp(flat / np.float32(T_DET)) @ _MOMENTS  # of scores up to 1: no overflow
     return np.asarray(sums[:, :2] / sums[:, 2:])
 
 
@@ -127,8 +133,9 @@ def released_pixels(keypoints: Float, height: int, width: int) -> Float:
 
 def _windows(image: Float, centres: NDArray[np.int64]) -> Float:
     """(N, 5, 5) around centres (N, 2), none of which is nearer to the edge than RADIUS."""
-    rows = centres[:, 1, None, None] + _STEPS[:, None]
-    return np.asarray(image[rows, centres[:, 0, None, None] + _STEPS])
+    width = image.shape[1]
+    steps = _STEPS[:, None] * width + _STEPS
+    return np.asarray(np.take(image, (centres @ (1, width))[:, None, None] + steps))
 
 
 def _sample(windows: Float, offsets: Float) -> Float:
@@ -149,5 +156,6 @@ def _sigmoid(logits: Float) -> Float:
 
 def logit(score: float) -> float:
     """The inverse of the sigmoid; infinite at 0 and 1."""
-    with np.errstate(divide="ignore"):
-        return float(np.log(score) - np.log1p(-score))
+    if score in (0, 1):
+        return math.inf if score else -math.inf
+    return math.log(score) - math.log1p(-score)

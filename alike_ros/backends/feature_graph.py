@@ -318,9 +318,9 @@ def _cells(
     graph: Graph, pixel: str, size: int, cells: int, step: int, side: int
 ) -> tuple[str, str]:
     """Cells of a coarser axis around pixels (K,): flat index (K, 3) and weights (K, side, 3)."""
-    table = Cells.around(np.arange(size - 1), size, cells)
-    index = graph.constant(table.index.T * step)
-    weights = graph.constant(table.weights[:side].transpose(2, 0, 1))
+    table = Cells.around(np.arange(size - 1), size, [cells])
+    index = graph.constant(table.index[0].T * step)
+    weights = graph.constant(table.weights[0, :side].transpose(2, 0, 1))
     return graph.node("Gather", index, pixel), graph.node("Gather", weights, pixel)
 
 
