@@ -19,7 +19,7 @@ _BLOCKS = 4
 
 
 def level1_logits(graph: NetworkGraph, block1: str, pack: int) -> str:
-    """Block 1 to level 1 to one channel (1, h, w / pack, pack), beside the levels to come.
+    """Block 1 to level 1 to one channel; that of pairs is (1, 2, h, w / 2).
 
     By convolutions, here as at the other levels, though they fill the channel up to 16: products
     would have to bring the maps into their layout first, at 38.8 : 41.9 ms for the network of
@@ -30,12 +30,12 @@ def level1_logits(graph: NetworkGraph, block1: str, pack: int) -> str:
     pairs = [np.kron(np.eye(pack), w)[:, :, None, None] for w in (to_level1, weight[None])]
     level1 = graph.relu_conv(block1, pairs[0])
     name = f"{SCORE}_level1_{len(graph.nodes)}"
-    return graph.channels_last(graph.conv(level1, pairs[1], output=name))
+    return graph.conv(level1, pairs[1], output=name)
 
 
 def factored_scores(graph: NetworkGraph, strips: list[str], levels: list[str], pack: int) -> None:
     """`logits` (H, W) of the strips of `level1_logits` and the levels 2 to 4."""
-    first = graph.node("Concat", *strips, axis=1)
+    first = graph.channels_last(graph.node("Concat", *strips, axis=2))
     height, pairs = graph.side(first, 1), graph.side(first, 2)
     row = graph.node("Mul", pairs, graph.ints(pack))
     first = graph.node("Reshape", first, graph.node("Concat", height, row, axis=0))
