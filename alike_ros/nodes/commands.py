@@ -61,8 +61,11 @@ class Commands:
         if message.header.frame_id not in ("", odom):
             return f"it is in frame {message.header.frame_id!r}, expected {odom!r}"
         p, q = message.pose.pose.position, message.pose.pose.orientation
-        if not np.isfinite([p.x, p.y, p.z, *message.pose.covariance]).all():
+        length = np.linalg.norm([q.x, q.y, q.z, q.w])
+        if not np.isfinite([p.x, p.y, p.z, length, *message.pose.covariance]).all():
             return "it holds numbers that are not finite"
-        if not np.linalg.norm([q.x, q.y, q.z, q.w]) > 1e-6:  # as all comparisons with NaN
+        if length < 1e-6:
             return "its orientation is no quaternion"
+        if min(message.pose.covariance[::7]) < 0:
+            return "its covariance has negative variances"
         return ""

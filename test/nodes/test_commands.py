@@ -78,20 +78,22 @@ def test_set_pose_moves_odom_without_a_twist(robot: Robot) -> None:
     assert robot.spin(lambda: publisher.get_subscription_count() > 0)
     wanted = from_Rt(rotation_exp(np.array([0.0, 0.3, 0.0])), np.array([10.0, 0.0, -5.0]))
 
-    def send(frame_id: str = "odom", **orientation: float) -> None:
+    def send(frame_id: str = "odom", variance: float = 0.25, **orientation: float) -> None:
         message = PoseWithCovarianceStamped(header=header(0))
         message.header.frame_id = frame_id
         fill_pose(message.pose.pose, wanted)
-        message.pose.covariance[0] = 0.25
+        message.pose.covariance[0] = variance
         for name, value in orientation.items():
             setattr(message.pose.pose.orientation, name, value)
         publisher.publish(message)
         robot.spin(lambda: False, 0.1)
 
-    send("map")
-    send(x=float("nan"))
-    send(x=0.0, y=0.0, z=0.0, w=0.0)
     send()
+    for x in ("nan", "inf"):
+        send(x=float(x))
+    send("map")
+    send(x=0.0, y=0.0, z=0.0, w=0.0)
+    send(variance=-0.25)
     message = robot.track(frames[2])
     truth = rendered("rgbd", 3).truth.world_from_cam
     motion = inverse(truth[1]) @ truth[2]
