@@ -79,14 +79,13 @@ class Tracking:
         self._camera: Camera | StereoCamera | None = None
         self._odometry: VisualOdometry | None = None
         self._last: _Pose | None = None  # None after frames without a pose
-        self._guess: Array | None = None  # guess_from_base, when the base was moved last
+        self._guess: Array | None = None  # guess_from_base, when the base was last where it is
         self._is_placed = False  # the map is where the base was carried to
         self._requests: deque[Callable[[], None]] = deque()
 
     def load(self) -> None:
         """Starts at `initial_pose`. Raises ConfigError."""
         config = self._node.config
-        self._guess = None
         self._requests.clear()
         self._start_over()
         self._frames = Frames(self._node, config)
@@ -107,7 +106,7 @@ class Tracking:
         """The clock was set back: a new map from the next frame on, at the last pose."""
         if self._frames is not None:
             self._frames.forget()
-        self._requests.append(self._forget_map)
+        self._requests.append(self._continue)
 
     def reset(self) -> None:
         """A new map from the next frame on, at `initial_pose`."""
@@ -169,6 +168,10 @@ class Tracking:
         self._odometry.config = self._node.config  # may be set while running
         return self._odometry
 
+    def _continue(self) -> None:
+        self._guess = None  # the guess frame may have been set back too
+        self._forget_map()
+
     def _forget_map(self) -> None:
         self._reset()
         self._anchor.new_map()
@@ -176,6 +179,7 @@ class Tracking:
     def _start_over(self) -> None:
         config = self._node.config
         self._scale = Scale()
+        self._guess = None  # how it got to where it is now set does not count
         self._reset()
         self._anchor = Anchor(pose_from_text(config.initial_pose))
         self._poses: deque[PoseStamped] = deque(maxlen=config.path_length)
@@ -193,6 +197,7 @@ class Tracking:
 
     def _move(self, odom_from_base: Array, covariance: Array) -> None:
         self._anchor.set_pose(odom_from_base, covariance)
+        self._guess = None
         if self._last is not None:  # this is no motion: the twist does not show it
             self._last = replace(self._last, odom_from_base=odom_from_base)
 
@@ -204,7 +209,9 @@ class Tracking:
         child = self._frames.child_frame(header.frame_id)
         header = Header(stamp=header.stamp, frame_id=self._node.config.odom_frame_id)
         guess_from_base = self._guess_from_base(header, child)
-        is_carried = self._carry_on(guess_from_base, estimate.status == Status.TRACKING)
+        # the first pose of a map does not tell how the base came there
+        is_seen = estimate.status == Status.TRACKING and self._is_placed
+        is_carried = self._carry_on(guess_from_base, is_seen)
         if estimate.world_from_cam is None:
             self._last = None
             if self._node.config.publish_null_when_lost:

@@ -73,6 +73,18 @@ def robot(make_robot: Any) -> Any:
     return make_robot()
 
 
+@pytest.fixture
+def tf(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The transforms that nodes made from here on look up."""
+    from tf_player import Tf
+
+    from alike_ros.nodes import frames
+
+    tf = Tf()
+    monkeypatch.setattr(frames, "tf2_ros", tf.module)
+    return tf
+
+
 @pytest.fixture(scope="session")
 def config() -> Config:
     """Settings with the default model; poses are the same in every run."""
