@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticStatus
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
@@ -101,7 +100,7 @@ class Extraction:
             "num_features": len(features[0]),
             "extract_ms": extract_ms,
         }
-        self._node.health.report(DiagnosticStatus.OK, "extracting", values)
+        self._node.health.measured(values)
         return Extracted(images, features, extract_ms)
 
     def publish(self, headers: list[Header], extracted: Extracted, cameras: list[Camera]) -> None:

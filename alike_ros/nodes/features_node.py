@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticStatus
+
 from alike_ros.nodes.calibration import Rig
 from alike_ros.nodes.extraction import Extraction
 from alike_ros.nodes.pipeline_node import PipelineNode, run
@@ -36,6 +38,7 @@ class FeaturesNode(PipelineNode):
     def process(self, messages: tuple[Any, ...], rig: Rig) -> None:
         """Extracts and publishes."""
         extracted = self._extraction.extract(list(messages), rig.cameras)
+        self.health.report(DiagnosticStatus.OK, "extracting", {"status": "extracting"})
         self._extraction.publish([item.header for item in messages], extracted, rig.cameras)
 
 

@@ -162,12 +162,16 @@ class Health:
     def report(self, level: bytes, message: str, values: Mapping[str, object]) -> None:
         """What came of the newest frame. In the worker's thread."""
         self._outcome = level, message
+        self.measured(values)
+
+    def measured(self, values: Mapping[str, object]) -> None:
+        """Values of the newest frame, of which more is to come. In the worker's thread."""
         self._values = {**self._values, **values}  # replaced: the other thread may be reading
 
     def done(self, latency_ms: float) -> None:
         """A frame has been worked on, so long after its stamp. In the worker's thread."""
         self._frames.add(time.monotonic())
-        self._values = {**self._values, "latency_ms": latency_ms}
+        self.measured({"latency_ms": latency_ms})
 
     def _recent_remarks(self, now: float) -> dict[str, tuple[float, str]]:
         return {kind: item for kind, item in self._remarks.items() if now - item[0] < REMARK_S}

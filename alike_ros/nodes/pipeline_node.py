@@ -91,7 +91,8 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
     def unusable(self, header: Header, reason: str) -> None:
         """Says that the group of this stamp brings no result. In the worker's thread."""
         self._unusable += 1
-        self.health.report(DiagnosticStatus.WARN, reason, {})
+        values = {"status": "unusable", "num_features": 0}
+        self.health.report(DiagnosticStatus.WARN, reason, values)
         self.warn(reason, f"frame left out: {reason}")
 
     @property

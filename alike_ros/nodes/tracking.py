@@ -140,7 +140,14 @@ class Tracking:
 
     def unusable(self, header: Header, reason: str) -> None:
         """Says so in `~/status`."""
-        values = {"stamp_ns": stamp_to_ns(header.stamp), "status": "unusable"}
+        values = {
+            "stamp_ns": stamp_to_ns(header.stamp),
+            "status": "unusable",
+            "num_matches": 0,
+            "num_inliers": 0,
+            "is_keyframe": False,
+        }
+        self._node.health.measured(values)
         self._status.publish(
             status_message(
                 DiagnosticStatus.WARN,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="no ROS 2 here (rclpy)")
@@ -16,8 +18,11 @@ from ros_helpers import rendered
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from alike_ros.backends.providers import best_on_cpu
+from alike_ros.config import Config
 from alike_ros.nodes.conversions import values_of_status
+from alike_ros.nodes.features_node import FeaturesNode
 from alike_ros.nodes.topics import INPUT, OUTPUT
+from alike_ros.nodes.tracking import Tracking
 from alike_ros.nodes.vo_node import VoNode
 
 pytestmark = pytest.mark.ros
@@ -86,6 +91,58 @@ def test_report_of_a_healthy_node(robot: Robot) -> None:
     assert "latency_ms" in values
     rates = [values_of_status(item)["rate_hz /rgb/image"] for item in reports(robot)]
     assert max(map(float, rates)) > 0
+
+
+def test_no_half_of_the_pipeline_hides_the_other(
+    robot: Robot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lost: no report says that all is well while the next frame is in work."""
+    track = Tracking.track
+
+    def slowly(*arguments: Any) -> None:
+        time.sleep(0.2)  # two reports
+        track(*arguments)
+
+    robot.calibrate()
+    first, *others = rendered("rgbd", 4)
+    robot.track(first)
+    watched(robot)
+    monkeypatch.setattr(Tracking, "track", slowly)
+    for frame in others:
+        later = replace(frame, stamp_ns=frame.stamp_ns + 10**9)
+        robot.show(later, np.full_like(frame.image, 128))
+        assert robot.status_of(later.stamp_ns)["status"] == "lost"
+    newest(robot)
+    levels = [report.level for report in reports(robot)]
+    assert set(levels[levels.index(DiagnosticStatus.ERROR) :]) == {DiagnosticStatus.ERROR}
+
+
+def test_unusable_frame_has_no_values_of_the_one_before(robot: Robot) -> None:
+    watched(robot)
+    robot.calibrate()
+    frames = list(rendered("rgbd", 2))
+    robot.track(frames[0])
+    assert int(values_of_status(newest(robot))["num_inliers"]) > 50
+    robot.show(frames[1], np.zeros((100, 100, 3), np.uint8))
+    assert robot.status_of(frames[1].stamp_ns)["status"] == "unusable"
+    report = newest(robot)
+    values = values_of_status(report)
+    assert report.level == DiagnosticStatus.WARN
+    assert values["status"] == "unusable"
+    assert {values[key] for key in ("num_features", "num_matches", "num_inliers")} == {"0"}
+
+
+def test_half_that_extracts_says_so(ros: Any, config: Config) -> None:
+    ros(model=config.model or "''", num_threads=1)
+    node = FeaturesNode()
+    assert node.start()
+    robot = watched(Robot(node, "mono", rendered("mono", 1).camera))
+    robot.connect()
+    robot.calibrate()
+    robot.show_image(next(iter(rendered("mono", 1))))
+    assert problem(robot, "extracting") == "extracting"
+    assert newest(robot).level == DiagnosticStatus.OK
+    robot.close()
 
 
 def test_camera_that_stops_and_returns(robot: Robot, monkeypatch: pytest.MonkeyPatch) -> None:
