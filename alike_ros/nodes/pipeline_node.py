@@ -120,7 +120,7 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
         try:
             self.set_up()
         except AlikeError as error:
-            self._settings.is_configured = False
+            self._unload()
             self.get_logger().error(str(error))
             return TransitionCallbackReturn.FAILURE
         except Exception:  # rclpy would swallow it
@@ -130,7 +130,14 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribes."""
-        result = super().on_activate(state)
+        try:
+            self._begin()
+        except Exception:  # rclpy would swallow it
+            self.get_logger().error(traceback.format_exc())
+            return TransitionCallbackReturn.ERROR
+        return super().on_activate(state)
+
+    def _begin(self) -> None:
         config, inputs = self.config, self.inputs()
         interval = config.approx_sync_max_interval if config.approx_sync else 0.0
         self._synchroniser = Synchroniser(
@@ -160,7 +167,6 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
         needed, optional = map(", ".join, self.health.topics)
         taken = f" (and {optional}, if any)" if optional else ""
         self.get_logger().info(f"{config.mode}: waiting for messages on {needed}{taken}")
-        return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribes, and waits for the frame in work."""
@@ -169,9 +175,15 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Frees the model."""
-        self.tear_down()
-        self._settings.is_configured = False
+        self._unload()
         return super().on_cleanup(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """After an unexpected exception: back to unconfigured, to be tried again."""
+        self._halt()
+        self._unload()
+        super().on_deactivate(state)
+        return super().on_error(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """From any state."""
@@ -184,6 +196,10 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
         self._halt()
         self.tear_down()
         self.destroy_node()
+
+    def _unload(self) -> None:
+        self.tear_down()
+        self._settings.is_configured = False
 
     def _halt(self) -> None:
         if self._worker is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -84,11 +83,39 @@ def test_cleanup_ends_the_process_of_bundle_adjustment(make_robot: Any) -> None:
     assert set(children(os.getpid())) == before
 
 
-def test_failed_configuration_may_be_repeated(ros: Any, tmp_path: Path) -> None:
-    ros(model=tmp_path / "missing.onnx")
+def test_failed_configuration_leaves_nothing_and_may_be_repeated(ros: Any, config: Config) -> None:
+    """The network is loaded by then."""
+    ros(model=config.model or "''", num_threads=1, initial_pose="nowhere")
     node = VoNode()
     assert not node.start()
     assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+    assert node.count_publishers("keypoints") == 0
+    (result,) = node.set_parameters([Parameter("initial_pose", value="")])
+    assert result.successful
+    assert node.start()
+    node.close()
+
+
+@pytest.mark.parametrize("step", ["set_up", "subscribe_more"])
+def test_fault_in_a_transition_is_told_and_may_be_repeated(
+    ros: Any,
+    config: Config,
+    step: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    ros(model=config.model or "''", num_threads=1)
+    node = VoNode()
+    threads, topics = set(threading.enumerate()), len(list(node.subscriptions))
+    with monkeypatch.context() as patch:
+        patch.setattr(VoNode, step, lambda _: 1 // 0)
+        assert not node.start()
+    assert "ZeroDivisionError" in capfd.readouterr().err
+    assert started(threads) == 0
+    assert len(list(node.subscriptions)) == topics
+    (result,) = node.set_parameters([Parameter("num_threads", value=2)])
+    assert result.successful
+    assert node.start()
     node.close()
 
 
