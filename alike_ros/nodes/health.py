@@ -15,7 +15,7 @@ from rclpy.qos import QoSProfile
 
 from alike_ros.nodes.arrivals import SILENCE_S, Arrivals
 from alike_ros.nodes.conversions import status_message
-from alike_ros.nodes.silence import describe, explain_silence
+from alike_ros.nodes.silence import describe, explain_silence, publisher_names
 from alike_ros.nodes.topics import DIAGNOSTICS, OUTPUT
 
 try:
@@ -186,6 +186,11 @@ class Health:
 
     def _judge(self, item: _Input) -> None:
         name = item.subscription.topic_name
+        names = publisher_names(self._node, item.subscription)
+        if len(names) > 1:
+            text = f"{name}: {', '.join(names)} all publish there, stop all but one"
+            if self.remark(f"publishers {name}", text):
+                self._node.get_logger().warning(text)
         if item.complaint and not item.problem:
             reason = explain_silence(self._node, item.subscription, item.parameter)
             item.problem = f"{name}: {item.complaint}: {reason}"

@@ -17,9 +17,7 @@ def explain_silence(node: Node, subscription: Any, parameter: str) -> str:
     parameter: the one that sets the subscription's QoS; empty where none does.
     """
     name, wanted = subscription.topic_name, _type_name(subscription.msg_type)
-    publishers = [
-        info for info in node.get_publishers_info_by_topic(name) if info.topic_type == wanted
-    ]
+    publishers = _publishers(node, subscription)
     if not publishers:
         return f"nobody publishes {wanted} there. {_candidates(node, name, wanted)}"
     ours = describe(subscription.qos_profile)
@@ -45,10 +43,21 @@ def publishers_of(node: Node, topic: str) -> str:
     return f"from {_named(node.get_publishers_info_by_topic(topic))}"
 
 
+def publisher_names(node: Node, subscription: Any) -> list[str]:
+    """The nodes that publish what a subscription wants; one with two publishers comes twice."""
+    return sorted(info.node_name for info in _publishers(node, subscription))
+
+
 def describe(qos: QoSProfile) -> str:
     """Reliability and durability."""
     words = qos.reliability.name.lower(), qos.durability.name.lower()
     return ", ".join(word.replace("_", " ") for word in words)
+
+
+def _publishers(node: Node, subscription: Any) -> list[Any]:
+    wanted = _type_name(subscription.msg_type)
+    publishers = node.get_publishers_info_by_topic(subscription.topic_name)
+    return [info for info in publishers if info.topic_type == wanted]
 
 
 def _named(publishers: list[Any]) -> str:

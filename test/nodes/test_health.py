@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="no ROS 2 here (rclpy)")
 
+import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.parameter import Parameter
 from robot import Robot
@@ -200,6 +201,20 @@ def test_subscriber_that_asks_for_more_than_is_offered(
     assert "best effort, volatile is all that is offered" in text
     assert texts == [text]
     assert values_of_status(newest(robot))["qos_events"] == "1"
+
+
+def test_two_publishers_of_one_camera_are_named(
+    robot: Robot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once in the log, and in /diagnostics as long as both are there."""
+    watched(robot)
+    texts = warnings(robot, monkeypatch)
+    other = rclpy.create_node("copy")
+    other.create_publisher(Image, "rgb/image", OUTPUT)
+    text = problem(robot, "/rgb/image: copy, talker all publish there, stop all but one")
+    assert newest(robot).level == DiagnosticStatus.WARN
+    assert texts == [text]
+    other.destroy_node()
 
 
 @pytest.mark.parametrize("qos", [INPUT, OUTPUT])
