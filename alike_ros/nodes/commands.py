@@ -57,6 +57,8 @@ class Commands:
 
     def _problem(self, message: Any) -> str:
         """Why a pose cannot be taken; empty if it can."""
+        if not self._tracking.is_loaded:
+            return "the node is not configured: set initial_pose, or send it later"
         odom = self._node.config.odom_frame_id
         if message.header.frame_id not in ("", odom):
             return f"it is in frame {message.header.frame_id!r}, expected {odom!r}"

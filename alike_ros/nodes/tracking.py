@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -38,6 +37,7 @@ from alike_ros.nodes.conversions import (
 from alike_ros.nodes.frames import Frames
 from alike_ros.nodes.imu import ImuInput
 from alike_ros.nodes.pipeline_node import PipelineNode
+from alike_ros.nodes.requests import Requests
 from alike_ros.nodes.scale import Scale
 from alike_ros.nodes.topics import LANDMARKS, ODOM, OUTPUT, PATH, POSE, STATUS
 from alike_ros.odometry import VisualOdometry
@@ -81,7 +81,7 @@ class Tracking:
         self._last: _Pose | None = None  # None after frames without a pose
         self._guess: Array | None = None  # guess_from_base, when the base was last where it is
         self._is_placed = False  # the map is where the base was carried to
-        self._requests: deque[Callable[[], None]] = deque()
+        self._requests = Requests()
 
     def load(self) -> None:
         """Starts at `initial_pose`. Raises ConfigError."""
@@ -91,6 +91,11 @@ class Tracking:
         self._frames = Frames(self._node, config)
         if config.publish_tf and not self._frames.broadcasts:
             self._node.get_logger().info("tf2_ros is not installed: /tf is not published")
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether there is an odometry to steer."""
+        return self._frames is not None
 
     def unload(self) -> None:
         """Forgets the map."""
@@ -106,15 +111,16 @@ class Tracking:
         """The clock was set back: a new map from the next frame on, at the last pose."""
         if self._frames is not None:
             self._frames.forget()
-        self._requests.append(self._continue)
+        self._requests.add("restart", self._continue)
 
     def reset(self) -> None:
         """A new map from the next frame on, at `initial_pose`."""
-        self._requests.append(self._start_over)
+        self._requests.clear()
+        self._requests.add("reset", self._start_over)
 
     def set_pose(self, odom_from_base: Array, covariance: Array) -> None:
         """The base is there; covariance (6, 6) in its axes. The map is kept."""
-        self._requests.append(lambda: self._move(odom_from_base, covariance))
+        self._requests.add("pose", lambda: self._move(odom_from_base, covariance))
 
     def track(
         self,
@@ -160,8 +166,7 @@ class Tracking:
     def _odometry_for(self, camera_frame: str, camera: Camera | StereoCamera) -> VisualOdometry:
         """A new one for a new camera; what was asked for is done before."""
         assert self._frames is not None
-        while self._requests:
-            self._requests.popleft()()
+        self._requests.do()
         if self._odometry is None or self._camera is not camera:
             if self._odometry is not None:
                 self._forget_map()

@@ -17,6 +17,7 @@ from robot import Robot, header
 from ros_helpers import rendered
 from std_srvs.srv import Empty, Trigger
 
+from alike_ros.config import Config
 from alike_ros.geometry import Array, from_Rt, inverse, rotation_exp
 from alike_ros.nodes.conversions import fill_pose, pose_from_message
 from alike_ros.nodes.topics import OUTPUT
@@ -103,6 +104,35 @@ def test_set_pose_moves_odom_without_a_twist(robot: Robot) -> None:
     assert 0.25 < message.pose.covariance[0] < 0.26
     assert robot.spin(lambda: len(robot.received["vo/pose"]) == 3)
     assert robot.received["vo/pose"][-1].pose == message.pose
+
+
+def test_pose_before_the_node_is_configured_is_refused_in_words(
+    ros: Any, config: Config, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ros(model=config.model or "''", num_threads=1)
+    node = VoNode()
+    robot = Robot(node, "mono", rendered("mono", 1).camera)
+    publisher = robot.talker.create_publisher(PoseWithCovarianceStamped, "set_pose", OUTPUT)
+    assert robot.spin(lambda: publisher.get_subscription_count() > 0)
+    publisher.publish(PoseWithCovarianceStamped())
+    robot.spin(lambda: False, 0.3)
+    robot.close()
+    assert "set_pose is ignored: the node is not configured" in capfd.readouterr().err
+
+
+def test_reset_takes_back_the_pose_that_was_set_before_it(robot: Robot) -> None:
+    publisher = robot.talker.create_publisher(PoseWithCovarianceStamped, "set_pose", OUTPUT)
+    assert robot.spin(lambda: publisher.get_subscription_count() > 0)
+    robot.calibrate()
+    frames = list(rendered("rgbd", 3))
+    robot.track(frames[0])
+    message = PoseWithCovarianceStamped()
+    for x in (1.0, 2.0):
+        message.pose.pose.position.x = x
+        publisher.publish(message)
+        robot.spin(lambda: False, 0.1)
+        robot.call(Empty, "reset_odom")
+    assert np.allclose(pose(robot.track(frames[1])), np.eye(4))
 
 
 def test_null_messages_while_lost(make_robot: Any) -> None:
