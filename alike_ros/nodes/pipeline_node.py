@@ -96,6 +96,11 @@ class PipelineNode(LifecycleNode):  # type: ignore[misc]
         self.warn(reason, f"frame left out: {reason}")
 
     @property
+    def takes_frames(self) -> bool:
+        """Whether what comes is worked on."""
+        return self._worker is not None and not self.paused
+
+    @property
     def dropped(self) -> dict[str, int]:
         """Messages left out since activation, by reason."""
         counts = dict(self._synchroniser.dropped) if self._synchroniser else {}

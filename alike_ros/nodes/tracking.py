@@ -119,8 +119,12 @@ class Tracking:
         self._requests.add("reset", self._start_over)
 
     def set_pose(self, odom_from_base: Array, covariance: Array) -> None:
-        """The base is there; covariance (6, 6) in its axes. The map is kept."""
-        self._requests.add("pose", lambda: self._move(odom_from_base, covariance))
+        """The base is there; covariance (6, 6) in its axes. The map is kept.
+
+        While frames come, where it was seen last; else where it is seen next.
+        """
+        move = partial(self._move, odom_from_base, covariance, self._node.takes_frames)
+        self._requests.add("pose", move)
 
     def track(
         self,
@@ -207,11 +211,14 @@ class Tracking:
         self._scale.new_map()
         self._is_placed = False
 
-    def _move(self, odom_from_base: Array, covariance: Array) -> None:
-        self._anchor.set_pose(odom_from_base, covariance)
+    def _move(self, odom_from_base: Array, covariance: Array, seen: bool) -> None:
+        seen = seen and self._last is not None
+        self._anchor.set_pose(odom_from_base, covariance, seen)
         self._guess = None
-        if self._last is not None:  # this is no motion: the twist does not show it
+        if seen and self._last is not None:  # this is no motion: the twist does not show it
             self._last = replace(self._last, odom_from_base=odom_from_base)
+        else:
+            self._last, self._is_placed = None, False
 
     def _publish_pose(self, header: Header, estimate: Estimate, base_from_cam: Array) -> None:
         assert self._frames is not None

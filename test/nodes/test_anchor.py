@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from alike_ros.geometry import from_Rt, inverse, rotation_exp
+from alike_ros.geometry import adjoint, from_Rt, inverse, rotation_exp
 from alike_ros.nodes.anchor import Anchor
 
 START = from_Rt(rotation_exp(np.array([0.0, 0.0, 1.0])), np.array([1.0, 2.0, 0.0]))
@@ -47,6 +47,39 @@ def test_pose_is_set_and_the_map_kept() -> None:
     anchor.set_pose(START, np.zeros((6, 6)))
     assert np.allclose(anchor.locate(MOVE, None)[0], START)
     assert np.allclose(anchor.locate(MOVE @ MOVE, None)[0], START @ MOVE)
+
+
+def test_pose_that_is_set_is_as_certain_as_it_says() -> None:
+    """Whatever the drift was; from there on the map's own uncertainty counts."""
+    anchor = Anchor(np.eye(4))
+    first, second = 4 * COVARIANCE, 9 * COVARIANCE
+    anchor.locate(MOVE, first)
+    anchor.set_pose(START, COVARIANCE / 100)
+    assert np.allclose(anchor.locate(MOVE, first)[1], COVARIANCE / 100)
+    _, grown = anchor.locate(MOVE, second)
+    assert np.allclose(grown, COVARIANCE / 100 + second - first)
+    _, back = anchor.locate(MOVE, np.zeros((6, 6)))  # where the map is exact
+    assert np.allclose(back, COVARIANCE / 100 + first)
+
+
+def test_covariance_after_a_pose_was_set_is_that_of_the_way_since() -> None:
+    anchor = Anchor(np.eye(4))
+    to_base = adjoint(inverse(MOVE))
+    anchor.locate(MOVE, COVARIANCE)
+    anchor.set_pose(START, np.zeros((6, 6)))
+    pose, covariance = anchor.locate(MOVE @ MOVE, to_base @ COVARIANCE @ to_base.T + COVARIANCE)
+    assert np.allclose(pose, START @ MOVE)
+    assert np.allclose(covariance, COVARIANCE)
+
+
+def test_pose_that_is_set_while_lost_is_that_of_the_next_view() -> None:
+    anchor = Anchor(np.eye(4))
+    anchor.locate(MOVE, COVARIANCE)
+    anchor.set_pose(START, COVARIANCE, seen=False)
+    pose, covariance = anchor.locate(MOVE @ MOVE, 9 * COVARIANCE)
+    assert np.allclose(pose, START)
+    assert np.allclose(covariance, COVARIANCE)
+    assert np.allclose(anchor.locate(MOVE @ MOVE @ MOVE, None)[0], START @ MOVE)
 
 
 def test_unseen_motion_moves_the_next_map() -> None:

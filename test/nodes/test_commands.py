@@ -135,6 +135,38 @@ def test_reset_takes_back_the_pose_that_was_set_before_it(robot: Robot) -> None:
     assert np.allclose(pose(robot.track(frames[1])), np.eye(4))
 
 
+@pytest.mark.parametrize("cause", ["lost", "paused"])
+def test_pose_that_is_set_while_nothing_is_seen_is_that_of_the_next_view(
+    robot: Robot, cause: str
+) -> None:
+    publisher = robot.talker.create_publisher(PoseWithCovarianceStamped, "set_pose", OUTPUT)
+    assert robot.spin(lambda: publisher.get_subscription_count() > 0)
+    robot.calibrate()
+    frames = [
+        replace(frame, stamp_ns=(i + 1) * 10**9) for i, frame in enumerate(rendered("rgbd", 13))
+    ]
+    robot.track(frames[0])
+    robot.track(frames[4])
+    if cause == "lost":
+        robot.show(frames[5], np.full_like(frames[5].image, 128))
+        assert robot.status_of(frames[5].stamp_ns)["status"] == "lost"
+    else:
+        robot.call(Empty, "pause_odom")
+    message = PoseWithCovarianceStamped()
+    message.pose.pose.position.x = 7.0
+    message.pose.covariance = np.diag(np.full(6, 1e-6)).ravel()
+    publisher.publish(message)
+    robot.spin(lambda: False, 0.2)
+    robot.call(Empty, "resume_odom")
+    after = robot.track(frames[8])
+    assert robot.status_of(frames[8].stamp_ns)["status"] == "tracking"
+    np.testing.assert_allclose(pose(after)[:3, 3], [7, 0, 0], atol=1e-9)
+    np.testing.assert_allclose(after.pose.covariance, message.pose.covariance, atol=1e-12)
+    truth = rendered("rgbd", 13).truth.world_from_cam
+    step = inverse(pose(after)) @ pose(robot.track(frames[12]))
+    assert np.allclose(step, inverse(truth[8]) @ truth[12], atol=3e-3)
+
+
 def test_null_messages_while_lost(make_robot: Any) -> None:
     robot = make_robot(publish_null_when_lost=True)
     robot.calibrate()
