@@ -96,8 +96,13 @@ class Robot:
         self.talker.destroy_client(client)
         return future.result()
 
-    def track(self, frame: CameraFrame, image: Any = None) -> Odometry:
-        """The odometry of one frame."""
+    def track(
+        self, frame: CameraFrame, image: Any = None, following: CameraFrame | None = None
+    ) -> Odometry:
+        """The odometry of one frame.
+
+        following: the next one, whose depth shows that the clock was set back.
+        """
 
         def answers() -> list[Odometry]:
             messages = self.received["odom"]
@@ -105,6 +110,8 @@ class Robot:
 
         before = len(answers())  # a bag that loops brings its stamps again
         self.show(frame, image)
+        if following is not None:
+            self.show_depth(following)
         assert self.spin(lambda: len(answers()) > before), self.statuses()[-1:]
         return answers()[-1]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from alike_ros.nodes.synchroniser import Synchroniser
+from alike_ros.nodes.synchroniser import MAX_LATE, Synchroniser
 
 MS = 1_000_000
 
@@ -78,7 +79,7 @@ def test_partner_that_comes_too_late_is_told_from_one_that_stays_away() -> None:
 
 def test_partners_that_are_left_out_are_counted_apart() -> None:
     sync: Synchroniser[str] = Synchroniser(2, 5, 10)
-    for stamp in (100, 100, 90):
+    for stamp in (100, 100, 90, 110):
         sync.add(1, stamp, "depth")
     assert sync.dropped == {"duplicate_partner": 1, "late_partner": 1}
 
@@ -108,10 +109,60 @@ def test_slow_first_topic_finds_old_partners() -> None:
 
 
 def test_clock_set_back_starts_again() -> None:
+    """Nothing is lost: the second message tells what the first one was."""
     sync = made(topics=1)
     sync.add(0, 10_000 * MS, "end")
-    assert sync.add(0, 1_000 * MS, "start") == [("start",)]
+    assert sync.add(0, 1_000 * MS, "start") == []
+    assert sync.add(0, 1_033 * MS, "next") == [("start",), ("next",)]
     assert sync.clock_jumps == 1
+    assert not sync.dropped.total()
+
+
+def test_clock_set_back_on_two_topics_starts_again_once() -> None:
+    sync = made()
+    for start in (10_000, 1_000):
+        pairs = []
+        for i in range(4):
+            pairs += sync.add(1, (start + 33 * i) * MS, f"d{i}")
+            pairs += sync.add(0, (start + 33 * i) * MS, f"i{i}")
+        assert pairs == [(f"i{i}", f"d{i}") for i in range(4)]
+    assert sync.clock_jumps == 1
+    assert not sync.dropped.total()
+
+
+@pytest.mark.parametrize("wrong", [0, 1_000])
+def test_one_wrong_stamp_is_no_clock(wrong: int) -> None:
+    sync = made(topics=1)
+    passed = [sync.add(0, stamp * MS, "") for stamp in (10_000, wrong, 10_033, wrong, 10_066)]
+    assert passed == [[("",)], [], [("",)], [], [("",)]]
+    assert sync.clock_jumps == 0
+    assert sync.dropped == {"late": 2}
+
+
+def test_stamps_that_stand_still_are_no_clock() -> None:
+    sync = made(topics=1)
+    sync.add(0, 10_000 * MS, "")
+    for stamp in (0, 1_000):
+        for _ in range(50):
+            assert sync.add(0, stamp * MS, "") == []
+    assert sync.clock_jumps == 0
+
+
+def test_short_bag_that_loops() -> None:
+    """24 frames of 30 Hz, three times."""
+    sync = made(topics=1)
+    passed = sum(len(sync.add(0, i * 33 * MS, "")) for _ in range(3) for i in range(1, 25))
+    assert passed == 3 * 24
+    assert sync.clock_jumps == 2
+
+
+def test_some_late_messages_in_a_row_are_no_clock() -> None:
+    sync = made(topics=1)
+    sync.add(0, 1_000 * MS, "")
+    for i in range(MAX_LATE - 1):
+        sync.add(0, (700 + i) * MS, "")
+    assert sync.add(0, 1_033 * MS, "next") == [("next",)]
+    assert sync.dropped == {"late": MAX_LATE - 1}
 
 
 def test_three_topics() -> None:

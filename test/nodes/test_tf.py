@@ -143,8 +143,8 @@ def test_tf_is_left_as_it_was_found(tf: Tf, make_robot: Any) -> None:
     assert robot.spin(lambda: node.count_publishers("/tf") == 1)
     robot.connect()
     robot.calibrate()
-    frame = next(iter(rendered("rgbd", 1)))
-    robot.track(replace(frame, stamp_ns=10**10))
+    frames = list(rendered("rgbd", 2))
+    robot.track(replace(frames[0], stamp_ns=10**10))
     assert tf.clears == 0
-    robot.track(frame)
+    robot.track(frames[0], following=frames[1])
     assert tf.clears == 1
