@@ -35,8 +35,12 @@ log = logging.getLogger(__name__)
 
 
 class LiveExtractor(Protocol):
-    """An extractor whose detector can be changed while it runs."""
+    """An extractor whose detector can be changed while it runs.
 
+    With `any_top_k`, detector.top_k may be another for every image; else a graph is made for it.
+    """
+
+    any_top_k: bool
     detector: DetectorConfig
 
     @property
@@ -51,6 +55,8 @@ class LiveExtractor(Protocol):
 
 class SwapExtractor:
     """Serves with one extractor until a better one, made in a thread, is ready."""
+
+    any_top_k = False
 
     def __init__(
         self, first: LiveExtractor, make: Callable[[], LiveExtractor], better: str
@@ -90,6 +96,8 @@ class GpuExtractor:
 
     With tensorrt, CUDA or else the CPU serves while an engine is built.
     """
+
+    any_top_k = False
 
     def __init__(self, model: Path, config: Config, provider: str, cache: Path) -> None:
         self.detector = config.detector

@@ -41,6 +41,7 @@ class OnnxExtractor:
                 "make it with `alike export`"
             )
         self._form = form
+        self.any_top_k = not isinstance(form, FeaturesForm)
         what = f"{metadata['variant']} ({name})" if name else metadata["variant"]
         if isinstance(form, FeaturesForm):
             what += f" in {form.precision}"

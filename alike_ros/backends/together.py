@@ -33,6 +33,11 @@ class Together:
         self._team = Team(1 if in_turn else cameras)
 
     @property
+    def any_top_k(self) -> bool:
+        """Whether detector.top_k may be another for every image."""
+        return self._extractors[0].any_top_k
+
+    @property
     def description(self) -> str:
         """What runs, in words."""
         at_once = f", {self._team.size} at once" if self._team.size > 1 else ""

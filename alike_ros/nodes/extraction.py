@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -92,8 +92,7 @@ class Extraction:
                 )
             images.append(image)
         assert self._extractor is not None  # loaded before anything is subscribed to
-        features = self._extractor(images, self._node.config.detector)
-        features[0] = self._unmasked(features[0], images[0])
+        features = self._features(self._extractor, images)
         extract_ms = (time.perf_counter() - start) * 1e3
         values = {
             "network": self._extractor.description,
@@ -127,11 +126,21 @@ class Extraction:
         except DataError as error:
             self._node.warn(MASK, f"{MASK} is ignored: {error}")
 
-    def _unmasked(self, features: Features, image: NDArray[np.uint8]) -> Features:
-        """The features where the mask is not 0."""
-        mask = self._mask
+    def _features(self, extractor: Together, images: list[NDArray[np.uint8]]) -> list[Features]:
+        """The best of each image, of the first where the mask is not 0."""
+        detector, mask = self._node.config.detector, self._mask
         if mask is None:
-            return features
+            return extractor(images, detector)
+        # those that the mask takes away are not to count among the best
+        more = replace(detector, top_k=0) if extractor.any_top_k else detector
+        first, *others = extractor(images, more)
+        features = [self._unmasked(first, images[0], mask), *others]
+        return [item.top(detector.top_k or len(item)) for item in features]
+
+    @staticmethod
+    def _unmasked(
+        features: Features, image: NDArray[np.uint8], mask: NDArray[np.uint8]
+    ) -> Features:
         if mask.shape != image.shape[:2]:
             raise DataError(
                 f"the mask is {mask.shape[1]}x{mask.shape[0]}, "

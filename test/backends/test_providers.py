@@ -212,6 +212,7 @@ def test_a_gpu_takes_one_image_after_the_other(gpu):
     np.testing.assert_array_equal(left.keypoints, right.keypoints)
     assert len(gpu.started) == 2  # the probe, and one graph for both cameras
     assert "at once" not in together.description
+    assert not together.any_top_k
 
 
 def test_cuda_serves_while_the_engine_is_built(gpu, tmp_path):

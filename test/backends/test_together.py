@@ -28,6 +28,7 @@ def test_the_same_as_one_after_the_other(on_cpu):
 def test_one_camera_has_all_threads(on_cpu):
     together = Together(Config(provider=on_cpu, num_threads=2), 1)
     assert together.description.endswith("2 threads")
+    assert together.any_top_k
 
 
 def test_an_image_that_is_no_use_does_not_spoil_the_next(on_cpu):

@@ -13,12 +13,17 @@ pytest.importorskip("rclpy", reason="no ROS 2 here (rclpy)")
 import rclpy
 from robot import Robot, header
 from ros_helpers import rendered
-from sensor_msgs.msg import CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from alike_ros.config import Config
 from alike_ros.data import CameraFrame
 from alike_ros.images import image_from_message
-from alike_ros.nodes.conversions import features_from_cloud, image_message
+from alike_ros.nodes.conversions import (
+    camera_info_messages,
+    features_from_cloud,
+    image_message,
+)
+from alike_ros.nodes.extraction import Extraction
 from alike_ros.nodes.topics import INPUT, OUTPUT
 from alike_ros.nodes.vo_node import VoNode
 
@@ -127,6 +132,47 @@ def test_mask(robot: Robot) -> None:
     robot.show(frames[3])
     assert robot.spin(lambda: robot.statuses()[-1]["status"] == "unusable")
     assert "the mask is 640x100, but the image is 640x480" in robot.statuses()[-1]["message"]
+
+
+@pytest.mark.parametrize("mode", ["rgbd", "stereo"])
+def test_best_keypoints_are_those_outside_of_the_mask(
+    make_robot: Any, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as without one; of the right image, to which no mask belongs, no more than that."""
+    counts: list[list[int]] = []
+    extract = Extraction.extract
+
+    def counted(*arguments: Any) -> Any:
+        extracted = extract(*arguments)
+        counts.append([len(features) for features in extracted.features])
+        return extracted
+
+    monkeypatch.setattr(Extraction, "extract", counted)
+    robot = make_robot(mode=mode, detector__top_k=200)
+    publisher = robot.talker.create_publisher(Image, "mask", OUTPUT)
+    assert robot.spin(lambda: publisher.get_subscription_count() > 0)
+    right_half = np.zeros((480, 640), np.uint8)
+    right_half[:, 320:] = 255
+    publisher.publish(image_message(header(0), right_half))
+    robot.spin(lambda: False, 0.2)
+    frame = next(iter(rendered(mode, 1)))
+    if mode == "rgbd":
+        robot.calibrate()
+        robot.track(frame)
+    else:
+        sides = ("left", "right")
+        infos = camera_info_messages(header(0), rendered(mode, 1).stereo)
+        for kind, name, pair in (
+            (CameraInfo, "camera_info", infos),
+            (Image, "image", [image_message(header(1), i) for i in (frame.image, frame.right)]),
+        ):
+            for side, message in zip(sides, pair, strict=True):
+                one = robot.talker.create_publisher(kind, f"{side}/{name}", OUTPUT)
+                assert robot.spin(lambda one=one: one.get_subscription_count() > 0)
+                robot.spin(lambda: False, 0.2)
+                one.publish(message)
+        assert robot.spin(robot.statuses)
+    assert counts == [[200] * (1 if mode == "rgbd" else 2)]
 
 
 def test_tracks_are_drawn_while_somebody_looks(
