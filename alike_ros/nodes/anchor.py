@@ -37,8 +37,10 @@ class Anchor:
             return self.odom_from_base, None
         self._own_covariance = covariance
         base_from_map = inverse(map_from_base)
-        since = covariance - _carried(base_from_map, self._own_at_start)
-        self._covariance = _carried(base_from_map, self._start_covariance) + _absolute(since)
+        since = covariance - move_covariance(base_from_map, self._own_at_start)
+        self._covariance = move_covariance(base_from_map, self._start_covariance) + _absolute(
+            since
+        )
         return self.odom_from_base, self._covariance
 
     @property
@@ -74,13 +76,16 @@ class Anchor:
         self.hold(map_from_base)
         self._own_covariance = own_covariance
         # both at the map's origin
-        self._start_covariance = _carried(map_from_base, self._covariance)
-        self._own_at_start = _carried(map_from_base, own_covariance)
+        self._start_covariance = move_covariance(map_from_base, self._covariance)
+        self._own_at_start = move_covariance(map_from_base, own_covariance)
         self._is_awaited = False
 
 
-def _carried(a_from_b: Array, covariance: Array) -> Array:
-    """Covariance of a pose error in frame b -> of the same error in frame a."""
+def move_covariance(a_from_b: Array, covariance: Array) -> Array:
+    """Covariance (6, 6) of a pose error in frame b -> of the same error in frame a.
+
+    Order (translation, rotation) in both: exp(error_a) = a_from_b exp(error_b) inverse(a_from_b).
+    """
     to_a = adjoint(a_from_b)
     return np.asarray(to_a @ covariance @ to_a.T)
 

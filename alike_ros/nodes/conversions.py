@@ -19,7 +19,6 @@ from alike_ros.errors import ConfigError, DataError
 from alike_ros.features import Features
 from alike_ros.geometry import (
     Array,
-    adjoint,
     from_Rt,
     inverse,
     rotation_exp,
@@ -201,15 +200,6 @@ def pose_covariance(odom_from_base: Array, covariance: Array) -> Array:
     turn = np.zeros((6, 6))
     turn[:3, :3] = turn[3:, 3:] = odom_from_base[:3, :3]
     return np.asarray(turn @ covariance @ turn.T)
-
-
-def move_covariance(base_from_cam: Array, covariance: Array) -> Array:
-    """Covariance (6, 6) of a pose error in the camera's frame -> of the same error at the base.
-
-    Order (translation, rotation) in both: exp(error_base) = E exp(error_cam) inverse(E).
-    """
-    to_base = adjoint(base_from_cam)
-    return np.asarray(to_base @ covariance @ to_base.T)
 
 
 def twist_between(odom_from_base0: Array, odom_from_base1: Array, seconds: float) -> Array:

@@ -18,12 +18,10 @@ from std_msgs.msg import Header
 from alike_ros.camera import Camera, StereoCamera
 from alike_ros.errors import DataError
 from alike_ros.features import Features
-from alike_ros.geometry import Array, inverse, transform
-from alike_ros.nodes.anchor import Anchor
+from alike_ros.geometry import Array
 from alike_ros.nodes.calibration import Rig
 from alike_ros.nodes.conversions import (
     cloud_from_points,
-    move_covariance,
     null_odometry,
     odometry_message,
     pose_covariance,
@@ -37,8 +35,8 @@ from alike_ros.nodes.conversions import (
 from alike_ros.nodes.frames import Frames
 from alike_ros.nodes.imu import ImuInput
 from alike_ros.nodes.pipeline_node import PipelineNode
+from alike_ros.nodes.placement import Placement
 from alike_ros.nodes.requests import Requests
-from alike_ros.nodes.scale import Scale
 from alike_ros.nodes.topics import LANDMARKS, ODOM, OUTPUT, PATH, POSE, STATUS
 from alike_ros.odometry import VisualOdometry
 from alike_ros.odometry.estimate import Estimate, Status
@@ -79,8 +77,6 @@ class Tracking:
         self._camera: Camera | StereoCamera | None = None
         self._odometry: VisualOdometry | None = None
         self._last: _Pose | None = None  # None after frames without a pose
-        self._guess: Array | None = None  # guess_from_base, when the base was last where it is
-        self._is_placed = False  # the map is where the base was carried to
         self._requests = Requests()
 
     def load(self) -> None:
@@ -185,19 +181,17 @@ class Tracking:
         return self._odometry
 
     def _continue(self) -> None:
-        self._guess = None  # the guess frame may have been set back too
+        self._placement.forget_guess()  # the guess frame may have been set back too
         self._forget_map()
 
     def _forget_map(self) -> None:
         self._reset()
-        self._anchor.new_map()
+        self._placement.start_map()
 
     def _start_over(self) -> None:
         config = self._node.config
-        self._scale = Scale()
-        self._guess = None  # how it got to where it is now set does not count
         self._reset()
-        self._anchor = Anchor(pose_from_text(config.initial_pose))
+        self._placement = Placement(pose_from_text(config.initial_pose))
         self._poses: deque[PoseStamped] = deque(maxlen=config.path_length)
 
     def _reset(self) -> None:
@@ -205,41 +199,31 @@ class Tracking:
             self._odometry.reset()
         self._last = None
         self._map_index = 0
-        self._enter_new_map()
-
-    def _enter_new_map(self) -> None:
-        self._scale.new_map()
-        self._is_placed = False
 
     def _move(self, odom_from_base: Array, covariance: Array, seen: bool) -> None:
-        seen = seen and self._last is not None
-        self._anchor.set_pose(odom_from_base, covariance, seen)
-        self._guess = None
-        if seen and self._last is not None:  # this is no motion: the twist does not show it
-            self._last = replace(self._last, odom_from_base=odom_from_base)
-        else:
-            self._last, self._is_placed = None, False
+        last = self._last if seen else None
+        self._placement.set_pose(odom_from_base, covariance, seen=last is not None)
+        # this is no motion: the twist does not show it
+        self._last = last and replace(last, odom_from_base=odom_from_base)
 
     def _publish_pose(self, header: Header, estimate: Estimate, base_from_cam: Array) -> None:
         assert self._frames is not None
         if estimate.map_index != self._map_index:
             self._map_index = estimate.map_index
-            self._enter_new_map()
+            self._placement.new_map()
         child = self._frames.child_frame(header.frame_id)
         header = Header(stamp=header.stamp, frame_id=self._node.config.odom_frame_id)
         guess_from_base = self._guess_from_base(header, child)
-        # the first pose of a map does not tell how the base came there
-        is_seen = estimate.status == Status.TRACKING and self._is_placed
-        is_carried = self._carry_on(guess_from_base, is_seen)
+        is_carried = self._placement.carry_on(guess_from_base, estimate.status)
         if estimate.world_from_cam is None:
             self._last = None
             if self._node.config.publish_null_when_lost:
                 self._odom.publish(null_odometry(header, child))
             if is_carried:
-                odom_from_base = self._anchor.odom_from_base
+                odom_from_base = self._placement.odom_from_base
                 self._frames.broadcast(header, child, odom_from_base, guess_from_base)
             return
-        odom_from_base, covariance = self._locate(estimate, base_from_cam, is_carried)
+        odom_from_base, covariance = self._placement.locate(estimate, base_from_cam, is_carried)
         pose = _Pose(estimate.stamp_ns, odom_from_base, covariance)
         message = odometry_message(
             header,
@@ -257,41 +241,10 @@ class Tracking:
         if self._path.get_subscription_count():
             self._path.publish(Path(header=header, poses=list(self._poses)))
         if self._landmarks.get_subscription_count() and self._odometry is not None:
-            odom_from_world = self._anchor.odom_from_map @ base_from_cam
-            in_metres = self._scale.metres_per_unit * self._odometry.landmarks
-            landmarks = transform(odom_from_world, in_metres)
+            landmarks = self._placement.in_odom(self._odometry.landmarks, base_from_cam)
             self._landmarks.publish(cloud_from_points(header, landmarks))
         if guess_from_base is not None and not estimate.metric_scale:
-            self._measure_scale(estimate, base_from_cam, guess_from_base)
-
-    def _locate(
-        self, estimate: Estimate, base_from_cam: Array, is_carried: bool
-    ) -> tuple[Array, Array | None]:
-        """odom_from_base, and its covariance in the base's axes.
-
-        A new map is put where the guess frame has carried the base meanwhile.
-        """
-        assert estimate.world_from_cam is not None
-        world_from_cam = self._scale.pose(estimate.world_from_cam)
-        map_from_base = base_from_cam @ world_from_cam @ inverse(base_from_cam)
-        if not self._is_placed and self._guess is not None:
-            self._anchor.hold(map_from_base)
-        self._is_placed = True
-        covariance = estimate.covariance
-        if covariance is not None:
-            covariance = move_covariance(base_from_cam, self._scale.covariance(covariance))
-        return self._anchor.locate(map_from_base, covariance, seen=not is_carried)
-
-    def _measure_scale(
-        self, estimate: Estimate, base_from_cam: Array, guess_from_base: Array
-    ) -> None:
-        """Mono: the guess frame tells the unit of length; a new one does not move the base."""
-        if estimate.world_from_cam is None or estimate.status != Status.TRACKING:
-            return
-        guess_from_cam = guess_from_base @ base_from_cam
-        if self._scale.add(estimate.world_from_cam[:3, 3], guess_from_cam[:3, 3]):
-            world_from_cam = self._scale.pose(estimate.world_from_cam)
-            self._anchor.hold(base_from_cam @ world_from_cam @ inverse(base_from_cam))
+            self._placement.measure_scale(estimate, base_from_cam, guess_from_base)
 
     def _guess_from_base(self, header: Header, child: str) -> Array | None:
         """The pose of the base by the guess frame, where that is known."""
@@ -300,19 +253,6 @@ class Tracking:
         if guess_from_base is None and self._node.config.guess_frame_id:
             self._node.warn("guess", self._frames.problem)
         return guess_from_base
-
-    def _carry_on(self, guess_from_base: Array | None, seen: bool) -> bool:
-        """Where the odometry does not see how the base moves, the guess frame moves it.
-
-        Returns whether it did.
-        """
-        before = self._guess
-        if seen or guess_from_base is not None:
-            self._guess = guess_from_base
-        if seen or before is None or guess_from_base is None:
-            return False
-        self._anchor.move(inverse(before) @ guess_from_base)
-        return True
 
     def _publish_status(
         self, estimate: Estimate, measured: dict[str, object], track_ms: float
@@ -323,7 +263,7 @@ class Tracking:
             "num_matches": estimate.num_matches,
             "num_inliers": estimate.num_inliers,
             "is_keyframe": estimate.is_keyframe,
-            "metric_scale": estimate.metric_scale or self._scale.known,
+            "metric_scale": estimate.metric_scale or self._placement.is_metric,
             **measured,
             "readout_ms": self._odometry.readout_s * 1e3 if self._odometry else 0.0,
             "track_ms": track_ms,

@@ -21,13 +21,13 @@ from alike_ros.images import (
     image_from_message,
     stereo_from_infos,
 )
+from alike_ros.nodes.anchor import move_covariance
 from alike_ros.nodes.conversions import (
     UNKNOWN_VARIANCE,
     camera_info_messages,
     cloud_from_features,
     features_from_cloud,
     image_message,
-    move_covariance,
     odometry_message,
     pose_covariance,
     pose_from_message,
