@@ -25,8 +25,9 @@ class Accuracy:
     """Errors after alignment.
 
     alignment: "sim3" (scale, rotation, translation), "se3", or "origin" (first poses coincide,
-    where the camera hardly moved, so that the error is the drift). RPE is between consecutive
-    poses. scale is the factor that was applied to the estimate. positions (N, 3) and
+    where the camera hardly moved, so that the error is the drift). A path along a line leaves the
+    turn about it open, but no error depends on that. RPE is between consecutive poses. scale is
+    the factor that was applied to the estimate, 1 for one that never moved. positions (N, 3) and
     truth_positions (N, 3) are what was compared, aligned.
     """
 
@@ -64,7 +65,7 @@ def accuracy(estimate: Trajectory, truth: Trajectory, correct_scale: bool) -> Ac
         alignment = "origin"
         estimated.align_origin(reference)
     else:
-        _, _, scale = estimated.align(reference, correct_scale=correct_scale)
+        scale = _align(estimated, reference, correct_scale)
     return Accuracy(
         _rmse(metrics.APE(metrics.PoseRelation.translation_part), reference, estimated),
         _rmse(metrics.RPE(metrics.PoseRelation.translation_part), reference, estimated),
@@ -113,6 +114,25 @@ def _nearest(
     is_after = abs(stamps_ns[after] - wanted_ns) < abs(stamps_ns[before] - wanted_ns)
     index = np.where(is_after, after, before)
     return index, abs(stamps_ns[index] - wanted_ns) <= MAX_STAMP_DIFFERENCE * 1e9
+
+
+def _align(estimated: Any, reference: Any, correct_scale: bool) -> float:
+    """Moves evo's trajectory to where its squared errors are least; returns the scale."""
+    from evo.core.geometry import GeometryException
+    from evo.core.lie_algebra import se3
+
+    try:
+        return float(estimated.align(reference, correct_scale=correct_scale)[2])
+    except GeometryException:
+        pass  # one of the paths is a line or a point: evo wants one answer, of many as good
+    points, target = estimated.positions_xyz, reference.positions_xyz
+    centred = points - points.mean(axis=0)
+    U, d, Vt = np.linalg.svd((target - target.mean(axis=0)).T @ centred)
+    R = U @ np.diag([1, 1, np.linalg.det(U) * np.linalg.det(Vt)]) @ Vt
+    scale = float(d[0] / (centred**2).sum()) if correct_scale and d[0] > 0 else 1.0
+    estimated.scale(scale)
+    estimated.transform(se3(R, target.mean(axis=0) - scale * R @ points.mean(axis=0)))
+    return scale
 
 
 def _rmse(metric: Any, reference: Any, estimated: Any) -> float:

@@ -62,6 +62,41 @@ def test_rotation_errors_are_in_degrees():
     assert errors.rpe_rot_rmse_deg == pytest.approx(2, rel=1e-3)
 
 
+def line(n=50):
+    poses = [from_Rt(np.eye(3), [0.1 * i, 0, 0]) for i in range(n)]
+    return Trajectory.from_poses([10**9 + i * 33_000_000 for i in range(n)], poses)
+
+
+def test_a_straight_path_is_aligned_as_a_bent_one():
+    """As simulated robots and rails have it; a bow of a micrometre is no line to evo."""
+    bow = line().world_from_cam.copy()
+    bow[:, 1, 3] += 1e-6 * np.sin(np.arange(50) / 5)
+    noisy = line().world_from_cam.copy()
+    noisy[:, :3, 3] += np.random.default_rng(0).normal(0, 0.01, (50, 3))
+    estimate = moved(Trajectory(line().stamps_ns, noisy), MOTION, scale=0.5)
+    for correct_scale in (False, True):
+        straight, bent = (
+            accuracy(estimate, Trajectory(line().stamps_ns, poses), correct_scale)
+            for poses in (line().world_from_cam, bow)
+        )
+        assert straight.alignment == bent.alignment
+        assert straight.scale == pytest.approx(bent.scale)
+        assert straight.ate_rmse_m == pytest.approx(bent.ate_rmse_m, abs=1e-5)
+        assert straight.rpe_trans_rmse_m == pytest.approx(bent.rpe_trans_rmse_m, abs=1e-5)
+    assert straight.scale == pytest.approx(2, rel=0.01)
+    assert straight.ate_rmse_m == pytest.approx(0.01 * np.sqrt(3), rel=0.1)  # 0.0168
+
+
+@pytest.mark.parametrize("truth", [spiral(50), line()])
+@pytest.mark.parametrize("correct_scale", [False, True])
+def test_an_estimate_that_never_moves_has_the_spread_of_the_truth_as_error(truth, correct_scale):
+    still = Trajectory(truth.stamps_ns, np.repeat(MOTION[None], 50, axis=0))
+    errors = accuracy(still, truth, correct_scale)
+    spread = np.linalg.norm(truth.positions - truth.positions.mean(axis=0), axis=1)
+    assert errors.ate_rmse_m == pytest.approx(np.sqrt(np.mean(spread**2)))
+    assert errors.scale == 1
+
+
 def test_a_still_camera_is_compared_from_its_first_pose():
     stamps = [10**9 * i for i in range(1, 11)]
     truth = Trajectory.from_poses(stamps, [MOTION] * 10)
