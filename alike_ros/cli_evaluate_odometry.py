@@ -37,9 +37,10 @@ Extractors run before the same odometry with the same settings: alike is --model
 own. {OPENCV} is OpenCV's dense odometry, without features (mode rgbd).
 
 ATE and RPE are of the frames that have a pose, RPE from one to the next: a longer way where frames
-are missing. `lost` counts frames that were seen and have none. NEES is 1 where
-the covariance of the position is truthful, larger where it is too small, and unknown in mono.
-`fps` is of extraction and odometry, one after the other."""
+are missing. Frames that were seen and have no pose are `lost`, or `init`ialising: in mono, until
+two views have made a map. Where there is never a pose, all frames are, and errors are unknown.
+NEES is 1 where the covariance of the position is truthful, larger where it is too small, and
+unknown in mono. `fps` is of extraction and odometry, one after the other."""
 _EXAMPLES = """\
 examples:
   alike evaluate odometry ~/data/rgbd_dataset_freiburg1_xyz --mode rgbd --perturb
@@ -184,8 +185,8 @@ def _what(trial: Trial) -> tuple[str, float]:
 
 def _table(rows: list[Row]) -> str:
     head = ["sequence", "extractor", "perturbation", "level"]
-    head += ["ATE m", "RPE m", "RPE deg", "lost", "fps", "NEES"]
-    digits = ("g", ".4f", ".4f", ".3f", "d", ".1f", ".2f")
+    head += ["ATE m", "RPE m", "RPE deg", "lost", "init", "fps", "NEES"]
+    digits = ("g", ".4f", ".4f", ".3f", "d", "d", ".1f", ".2f")
     body = [
         [*row.key[:3], *(_text(value, d) for value, d in zip(_figures(row), digits, strict=True))]
         for row in rows

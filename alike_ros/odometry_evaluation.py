@@ -30,7 +30,8 @@ class Row:
     """One run's figures, under the names of the JSON file; None where they are not known.
 
     Lengths are metres, mono's after alignment with scale. ATE and RPE are of the frames that have
-    a pose, `lost` counts those that were seen and have none; nees is 1 where the covariance of the
+    a pose. Those that were seen and have none count as `initialising` until a map is there, which
+    mono builds of two views, and as `lost` afterwards. nees is 1 where the covariance of the
     position is truthful.
     """
 
@@ -42,6 +43,7 @@ class Row:
     rpe_trans_rmse_m: float | None
     rpe_rot_rmse_deg: float | None
     lost: int
+    initialising: int
     fps: float | None
     nees: float | None
 
@@ -191,6 +193,7 @@ def evaluate(
         rpe_trans_rmse_m=metrics.rpe_trans_rmse_m,
         rpe_rot_rmse_deg=metrics.rpe_rot_rmse_deg,
         lost=metrics.lost,
+        initialising=metrics.initialising,
         fps=metrics.fps,
         nees=_nees(run, sequence),
     )

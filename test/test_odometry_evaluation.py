@@ -22,7 +22,7 @@ from alike_ros.trajectory import Trajectory
 ROOT = Path(__file__).parents[1]
 KEYS = [
     *("sequence", "extractor", "perturbation", "level", "ate_rmse_m", "rpe_trans_rmse_m"),
-    *("rpe_rot_rmse_deg", "lost", "fps", "nees"),
+    *("rpe_rot_rmse_deg", "lost", "initialising", "fps", "nees"),
 ]
 RGBD = override(Config(), {"mode": "rgbd", "detector.top_k": 500})
 
@@ -168,6 +168,17 @@ def test_blackout_is_counted_as_lost():
     unbridged = override(RGBD, {"tracking.bridge_s": 0.0})  # else velocity carries on for a while
     row = run(open_sequence(source, "rgbd"), Counting(), "blackout", 0.5, config=unbridged)
     assert row.lost == 5
+
+
+def test_a_run_without_any_pose_is_told_from_a_good_one():
+    mono = override(Config(), {"detector.top_k": 500})
+    still, moving = (
+        run(open_sequence(f"render:room?frames=20&motion={motion}"), Counting(), config=mono)
+        for motion in ("still", "circle")
+    )
+    assert (still.ate_rmse_m, still.lost, still.initialising) == (None, 0, 20)
+    assert moving.ate_rmse_m < 0.02  # measured 0.005
+    assert (moving.lost, moving.initialising < 20) == (0, True)  # measured 10
 
 
 def test_trials_start_plain_and_leave_out_what_does_not_matter():
