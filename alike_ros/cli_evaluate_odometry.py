@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alike_ros.cli_options import SOURCES, add_network, add_settings, node_config
-from alike_ros.config import Config
+from alike_ros.config import Config, flatten
 from alike_ros.errors import AlikeError, ConfigError, DataError
 from alike_ros.tables import text_table
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 #: A sequence and a contender by their names in the table, and what to run.
 Job = tuple[str, "Sequence", str, "Contender", "Trial"]
+
+#: Name -> value, as JSON holds them.
+Settings = dict[str, bool | int | float | str]
 
 OPENCV = "opencv-rgbd"
 CONTENDERS = ("alike", "orb", "sift", "rootsift", "xfeat", OPENCV)
@@ -49,8 +52,9 @@ examples:
   alike evaluate odometry DIR --mode rgbd --perturb --extractors alike,orb,sift,opencv-rgbd \\
       --json rows.json --plot rows.png
 
-The JSON file is a list of rows with the columns of the table. It is written after every run, and
---resume goes on from it. Ctrl-C keeps what has been computed."""
+The JSON file is a list of rows with the columns of the table. It is written after every run, with
+the settings in rows.settings.json beside it, and --resume goes on from it with the same settings.
+Ctrl-C keeps what has been computed."""
 
 
 def add(benchmarks: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -92,11 +96,12 @@ def add(benchmarks: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def _odometry(options: argparse.Namespace) -> int:
     """Runs the jobs one by one, and reports also when it is interrupted."""
     config = node_config(options)
-    rows = _read(options.json) if options.resume else []
+    settings = _settings(options, config)
+    rows = _read(options.json, settings) if options.resume else []
     jobs = _jobs(options, config)
     interrupted = False
     try:
-        _run(jobs, config, rows, options)
+        _run(jobs, config, rows, settings, options)
     except KeyboardInterrupt:
         interrupted = True
     print(_table(rows))
@@ -161,7 +166,19 @@ def _chosen(text: str, known: tuple[str, ...]) -> list[str]:
     return names
 
 
-def _run(jobs: list[Job], config: Config, rows: list[Row], options: argparse.Namespace) -> None:
+def _settings(options: argparse.Namespace, config: Config) -> Settings:
+    """All that a row depends on and does not tell itself, by name."""
+    source = {"--camera": str(options.camera or ""), "--frames": options.frames or 0}
+    return {**flatten(config), **source, "--seed": options.seed}
+
+
+def _run(
+    jobs: list[Job],
+    config: Config,
+    rows: list[Row],
+    settings: Settings,
+    options: argparse.Namespace,
+) -> None:
     """Adds a row per job that has none yet; the file is complete after each."""
     from tqdm import tqdm
 
@@ -176,7 +193,7 @@ def _run(jobs: list[Job], config: Config, rows: list[Row], options: argparse.Nam
             row = evaluate(name, sequence, extractor, contender, trial, config, bar.update)
             rows.append(row)
             if options.json:
-                _write(options.json, rows)
+                _write(options.json, rows, settings)
 
 
 def _what(trial: Trial) -> tuple[str, float]:
@@ -203,14 +220,15 @@ def _text(value: float | None, digits: str) -> str:
     return "-" if value is None else f"{value:{digits}}"
 
 
-def _read(path: Path | None) -> list[Row]:
-    """The rows of an earlier run; none where there is no file yet."""
+def _read(path: Path | None, settings: Settings) -> list[Row]:
+    """The rows of an earlier run with the same settings; none where there is no file yet."""
     from alike_ros.odometry_evaluation import Row
 
     if path is None:
         raise ConfigError("--resume goes on from a file: --json FILE")
     if not path.exists():
         return []
+    _check_settings(path, settings)
     try:
         return [Row(**row) for row in json.loads(path.read_text())]
     except OSError as error:
@@ -219,12 +237,37 @@ def _read(path: Path | None) -> list[Row]:
         raise AlikeError(f"{path} has no rows of `alike evaluate odometry`: {error}") from error
 
 
-def _write(path: Path, rows: list[Row]) -> None:
+def _check_settings(path: Path, settings: Settings) -> None:
+    """Rows of different settings are not to be compared, and must not stand for each other."""
+    beside = _settings_path(path)
+    try:
+        before: Settings = dict(json.loads(beside.read_text()))
+    except (OSError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{beside} does not tell the settings of {path}: leave out --resume, or take another "
+            f"--json ({error})"
+        ) from error
+    names = [n for n in {**before, **settings} if before.get(n) != settings.get(n)]
+    if names:
+        changes = ", ".join(f"{n} {before.get(n)!r}, now {settings.get(n)!r}" for n in names)
+        raise ConfigError(
+            f"{path} is of other settings ({changes}): take the same, leave out --resume, or take "
+            "another --json"
+        )
+
+
+def _settings_path(path: Path) -> Path:
+    return path.with_suffix(".settings.json")
+
+
+def _write(path: Path, rows: list[Row], settings: Settings) -> None:
     from alike_ros.trajectory import write_whole
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+        # after the rows: a stop in between leaves rows that are refused, never wrong ones
+        write_whole(_settings_path(path), json.dumps(settings, indent=2) + "\n")
     except OSError as error:
         raise AlikeError(f"cannot write {path}: {error.strerror}") from error
 

@@ -76,6 +76,33 @@ def test_command_writes_rows_and_a_picture(tmp_path, capsys):
     assert {**again[-1], "fps": 0} == {**rows[-1], "fps": 0}
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        ("--mode", "mono"),
+        ("--model", "other.onnx"),
+        ("--set", "detector.top_k=501"),
+        ("--seed", "1"),
+        ("--frames", "3"),
+    ],
+)
+def test_rows_of_other_settings_are_not_taken_for_these(tmp_path, capsys, other):
+    rows_file = tmp_path / "rows.json"
+    arguments = [
+        *("evaluate", "odometry", "render:room?frames=3", "--mode", "rgbd"),
+        *("--extractors", "orb", "--json", str(rows_file)),
+    ]
+    assert main(arguments) == 0
+    written = rows_file.read_bytes()
+    assert main([*arguments, *other, "--resume"]) == 1
+    error = capsys.readouterr().err
+    assert other[1].rpartition("=")[2] in error and f"{rows_file} is of other settings" in error
+    (tmp_path / "rows.settings.json").unlink()
+    assert main([*arguments, "--resume"]) == 1
+    assert "does not tell the settings" in capsys.readouterr().err
+    assert rows_file.read_bytes() == written
+
+
 def test_mono_has_no_nees(tmp_path):
     rows_file = tmp_path / "rows.json"
     source = "render:room?frames=8"
