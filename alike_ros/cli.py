@@ -17,6 +17,7 @@ from alike_ros.cli_options import (
     add_command,
     add_settings,
     add_source,
+    at_least,
     node_config,
     settings,
 )
@@ -81,7 +82,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
   alike run render:room --mode rgbd --rerun room.rrd""",
     )
     add_source(parser)
-    parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
+    parser.add_argument("--frames", type=at_least(1), metavar="N", help="stop after N frames")
     parser.add_argument(
         "--rerun",
         type=Path,

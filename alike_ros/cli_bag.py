@@ -14,7 +14,14 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
-from alike_ros.cli_options import SOURCES, add_command, add_network, add_settings, node_config
+from alike_ros.cli_options import (
+    SOURCES,
+    add_command,
+    add_network,
+    add_settings,
+    at_least,
+    node_config,
+)
 from alike_ros.config import MODES
 from alike_ros.errors import AlikeError
 from alike_ros.recording_limits import FIGURES, SOAK_FIGURES, SOAK_LIMITS, Figure
@@ -54,7 +61,7 @@ def _add_make(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("bag", type=Path, metavar="BAG", help="folder to write, a new one")
     parser.add_argument("--mode", choices=MODES, default="mono", help="default: mono")
     parser.add_argument("--camera", type=Path, metavar="FILE", help="intrinsics: camera.yaml")
-    parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
+    parser.add_argument("--frames", type=at_least(1), metavar="N", help="stop after N frames")
     parser.add_argument(
         "--storage", choices=("mcap", "sqlite3"), default="mcap", help="default: mcap"
     )

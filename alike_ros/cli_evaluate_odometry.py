@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alike_ros.cli_options import SOURCES, add_network, add_settings, node_config
+from alike_ros.cli_options import SOURCES, add_network, add_settings, at_least, node_config
 from alike_ros.config import Config, flatten
 from alike_ros.errors import AlikeError, ConfigError, DataError
 from alike_ros.tables import text_table
@@ -81,8 +81,12 @@ def add(benchmarks: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         metavar="NAME,...",
         help=f"of {', '.join(CONTENDERS)}; default: alike",
     )
-    parser.add_argument("--frames", type=int, metavar="N", help="the first N of each sequence")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is random")
+    parser.add_argument(
+        "--frames", type=at_least(1), metavar="N", help="the first N of each sequence"
+    )
+    parser.add_argument(
+        "--seed", type=at_least(0), default=0, metavar="N", help="of what is random"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw ATE against the level")
     parser.add_argument(
@@ -146,6 +150,8 @@ def _contenders(options: argparse.Namespace, config: Config) -> dict[str, Conten
             contenders[name] = OpencvRgbd()
         else:
             print(f"{OPENCV}: left out, it needs OpenCV 5")
+    if not contenders:
+        raise ConfigError(f"--extractors names none that runs, of: {', '.join(CONTENDERS)}")
     for name, contender in contenders.items():
         print(f"{name}: {contender.description}")
     return contenders

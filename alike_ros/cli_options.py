@@ -36,6 +36,17 @@ def add_command(
     return parser
 
 
+def at_least(low: int) -> Callable[[str], int]:
+    """The type of options that are whole numbers from `low` on."""
+
+    def number(text: str) -> int:
+        if int(text) < low:
+            raise argparse.ArgumentTypeError(f"{text} is too small, expected at least {low}")
+        return int(text)
+
+    return number
+
+
 def add_source(parser: argparse.ArgumentParser, default: str = "", mode: str = "") -> None:
     """Everything that a run through the odometry is told."""
     if default:

@@ -51,6 +51,8 @@ def fetch(
     are there and of the whole file (0 where the server does not say).
     """
     target = released_path(name, folder)
+    if target.is_dir():
+        raise ModelError(f"{target} is a folder where the weights are to be: remove it first")
     if target.exists():
         if _sha256(target) == RELEASED[name]:
             return target

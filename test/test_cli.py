@@ -169,6 +169,22 @@ def test_errors_are_one_line_and_exit_1(arguments, told, capsys, monkeypatch):
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize(
+    ("arguments", "low"),
+    [
+        (["run", "render:room", "--frames", "-1"], 1),
+        (["bag", "make", "render:room", "bag", "--frames", "-1"], 1),
+        (["evaluate", "odometry", "render:room", "--frames", "0"], 1),
+        (["evaluate", "odometry", "render:room", "--seed", "-1"], 0),
+    ],
+)
+def test_numbers_that_cannot_be_are_told_with_the_usage(arguments, low, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert f"expected at least {low}" in capsys.readouterr().err
+
+
 def test_config_is_a_parameter_file(tmp_path):
     for option, default in (((), Config()), (("--ros",), NodeConfig())):
         done = alike("config", *option)

@@ -114,6 +114,10 @@ def test_incomplete_benchmarks_are_errors(tmp_path: Path) -> None:
         read_scenes(tmp_path / "none")
     with pytest.raises(DataError, match="no scenes"):
         read_scenes(tmp_path)
+    (tmp_path / "s").mkdir()
+    np.savetxt(tmp_path / "s" / "H_1_2.txt", np.eye(3))
+    with pytest.raises(DataError, match=r"H_1_2\.txt is no such name"):
+        read_scenes(tmp_path)
     np.savetxt(tmp_path / "H_1_2", np.eye(3))
     with pytest.raises(DataError, match="no image 2"):
         read_scenes(tmp_path)

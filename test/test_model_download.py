@@ -156,6 +156,12 @@ def test_a_folder_that_cannot_be_written_is_told(mirror: Mirror, tmp_path: Path)
         fetch("alike-t", tmp_path / "file" / "below")
 
 
+def test_a_folder_in_the_place_of_the_file_is_told(mirror: Mirror, tmp_path: Path) -> None:
+    (tmp_path / "alike-t.pth").mkdir()
+    with pytest.raises(ModelError, match="is a folder"):
+        fetch("alike-t", tmp_path)
+
+
 def test_a_bare_name_stands_for_the_fetched_file(mirror: Mirror, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="alike models fetch alike-t"):
         onnx_file("alike-t", tmp_path)

@@ -118,6 +118,7 @@ def test_mono_has_no_nees(tmp_path):
     [
         (["render:room", "--perturb", "rain"], "unknown name 'rain', known are: dropped"),
         (["render:room", "--extractors", "surf"], "unknown name 'surf', known are: alike"),
+        (["render:room", "--extractors", ""], "--extractors names none that runs, of: alike"),
         (["render:room", "--extractors", "opencv-rgbd"], "--mode rgbd"),
         (["render:room", "--resume"], "--json FILE"),
         (["nowhere"], "nowhere does not exist"),

@@ -64,6 +64,9 @@ def read_scenes(folder: str | Path) -> list[Scene]:
 
 def _read_scene(folder: Path) -> Scene:
     paths = {int(p.name[4:]): p for p in folder.glob("H_1_*") if p.name[4:].isdigit()}
+    if not paths:
+        found = next(folder.glob("H_1_*")).name
+        raise DataError(f"{folder} has no homography H_1_2, H_1_3, ...: {found} is no such name")
     views = [
         View(number, _image(folder, number), _read_homography(path))
         for number, path in sorted(paths.items())
