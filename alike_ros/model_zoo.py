@@ -8,7 +8,7 @@ import logging
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def fetch(
     partial = target.with_name(f"{target.name}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _download(source, partial, progress)
+        _download(source, partial, RELEASED[name], progress)
         if _sha256(partial) != RELEASED[name]:
             partial.unlink()
             raise ModelError(
@@ -77,13 +77,18 @@ def fetch(
     return target
 
 
-def _download(source: str, partial: Path, progress: Callable[[int, int], None]) -> None:
+def _download(
+    source: str, partial: Path, digest: str, progress: Callable[[int, int], None]
+) -> None:
     """Completes `partial`, in several tries as long as each brings something."""
     for attempt in range(1, TRIES + 1):
         before = _size(partial)
         try:
-            _resume(source, partial, progress)
-            return
+            is_end_known = _resume(source, partial, progress)
+            got = _size(partial)
+            if is_end_known or got == before or _sha256(partial) == digest:
+                return
+            raise _Broken(f"the connection ended after {got} bytes, of an unknown number")
         except _Broken as broken:
             got = _size(partial)
             if attempt == TRIES or got == before:
@@ -101,8 +106,11 @@ class _Broken(Exception):
     """The server or the way to it failed; what came before is in the partial file."""
 
 
-def _resume(source: str, partial: Path, progress: Callable[[int, int], None]) -> None:
-    """One request for what the partial file lacks; all of it where the server knows no ranges."""
+def _resume(source: str, partial: Path, progress: Callable[[int, int], None]) -> bool:
+    """One request for what the partial file lacks; all of it where the server knows no ranges.
+
+    Returns whether the server marks the end, so that what came is all there is.
+    """
     start = _size(partial)
     request = urllib.request.Request(source, headers={"User-Agent": "alike_ros"})
     if start:
@@ -112,7 +120,7 @@ def _resume(source: str, partial: Path, progress: Callable[[int, int], None]) ->
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # nothing is missing: the checksum tells whether it is the right file
+            return True  # nothing is missing: the checksum tells whether it is the right file
         raise _Broken(f"the server answers {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
         raise _Broken(_reason(error)) from error
@@ -122,13 +130,14 @@ def _resume(source: str, partial: Path, progress: Callable[[int, int], None]) ->
         total = start + int(length) if length.isdigit() else 0
         with partial.open("ab" if start else "wb") as file:
             _copy(response, file, start, total, progress)
+        return bool(length) or bool(response.chunked)
 
 
 def _copy(
     response: Any, file: Any, done: int, total: int, progress: Callable[[int, int], None]
 ) -> None:
     progress(done, total)
-    while chunk := _read(response):
+    for chunk in _chunks(response):
         file.write(chunk)
         done += len(chunk)
         progress(done, total)
@@ -136,11 +145,13 @@ def _copy(
         raise _Broken(f"the connection broke off after {done} of {total} bytes")
 
 
-def _read(response: Any) -> bytes:
+def _chunks(response: Any) -> Iterator[bytes]:
     try:
-        return bytes(response.read(_CHUNK))
+        while chunk := response.read(_CHUNK):
+            yield bytes(chunk)
     except http.client.IncompleteRead as error:
-        return error.partial
+        yield error.partial
+        raise _Broken("the connection broke off") from error
     except (OSError, http.client.HTTPException) as error:
         raise _Broken(_reason(error)) from error
 

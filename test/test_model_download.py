@@ -29,6 +29,7 @@ class Mirror:
     content: bytes = WEIGHTS
     breaks_after: list[int] = field(default_factory=list)  # of the next requests
     knows_ranges: bool = True
+    length: str = "told"  # or "chunked", or "unknown": until it hangs up
     ranges: list[str | None] = field(default_factory=list)
 
 
@@ -38,6 +39,8 @@ def mirror(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Mirror]:
     state = Mirror()
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # chunks are not of 1.0
+
         def do_GET(self) -> None:
             wanted = self.headers["Range"] if state.knows_ranges else None
             state.ranges.append(self.headers["Range"])
@@ -48,10 +51,16 @@ def mirror(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Mirror]:
                 self.send_error(416)
             else:
                 self.send_response(206 if wanted else 200)
-                self.send_header("Content-Length", str(len(state.content) - start))
+                if state.length == "told":
+                    self.send_header("Content-Length", str(len(state.content) - start))
+                elif state.length == "chunked":
+                    self.send_header("Transfer-Encoding", "chunked")
                 self.end_headers()
                 most = state.breaks_after.pop(0) if state.breaks_after else len(state.content)
-                self.wfile.write(state.content[start : start + most])
+                sent = state.content[start : start + most]
+                self.wfile.write(_chunked(sent) if state.length == "chunked" else sent)
+                if state.length == "chunked" and start + most >= len(state.content):
+                    self.wfile.write(b"0\r\n\r\n")
 
         def log_message(self, *_: object) -> None:
             pass
@@ -68,6 +77,11 @@ def mirror(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Mirror]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+def _chunked(data: bytes) -> bytes:
+    pieces = [data[i : i + 9999] for i in range(0, len(data), 9999)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
 
 
 def _partial() -> Path:
@@ -96,6 +110,20 @@ def test_a_download_that_breaks_off_goes_on(mirror: Mirror) -> None:
     mirror.breaks_after = [100_000, 50_000]
     assert fetch("alike-t").read_bytes() == WEIGHTS
     assert mirror.ranges == [None, "bytes=100000-", "bytes=150000-"]
+
+
+@pytest.mark.parametrize("length", ["chunked", "unknown"])
+def test_a_download_of_unknown_length_that_breaks_off_goes_on(mirror: Mirror, length: str) -> None:
+    mirror.length = length
+    mirror.breaks_after = [99_990, 50_000]
+    assert fetch("alike-t").read_bytes() == WEIGHTS
+    assert len(mirror.ranges) == 3
+    released_path("alike-t").unlink()
+    mirror.ranges.clear()
+    mirror.content = WEIGHTS[:-1] + b"!"
+    with pytest.raises(ModelError, match="sha256"):
+        fetch("alike-t")
+    assert len(mirror.ranges) == (1 if length == "chunked" else 2)
 
 
 def test_the_next_call_goes_on_where_the_last_gave_up(mirror: Mirror) -> None:
