@@ -19,10 +19,13 @@ from training.data.homography import (
     blur,
     disturb,
     list_photos,
+    pyramid,
     repeat,
+    sample_views,
     shadow,
     split_photos,
 )
+from training.warp import warp_homography
 
 QUIET = PhotometryConfig(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 CONFIG = DataConfig(height=120, width=160)
@@ -67,6 +70,20 @@ def test_shifted_pairs_show_the_same_pixels_in_other_places(photos: list[Path]) 
         here = pair["image0"][:, max(-dy, 0) : 120 + min(-dy, 0), max(-dx, 0) : 160 + min(-dx, 0)]
         # but for rounding; unrelated views differ by 36 to 62 grey levels
         assert (there.float() - here.float()).abs().mean() < 0.01  # measured 0.0002
+
+
+@pytest.mark.parametrize("seed", [54, 152, 706])
+def test_a_corner_beyond_the_horizon_hides_nothing_else(photos: list[Path], seed: int) -> None:
+    """As in one of 300 pairs; which points view 1 shows is told by mapping its pixels back."""
+    rng, size = np.random.default_rng(seed), (120, 160)
+    _, homography = sample_views(rng, pyramid(str(photos[0])), size, CONFIG.views)
+    y, x = np.mgrid[4:116:8, 4:156:8]
+    shown = np.stack([x, y], axis=-1).reshape(-1, 1, 2).astype(float)
+    back = cv2.perspectiveTransform(shown, np.linalg.inv(homography))[:, 0]
+    back = torch.from_numpy(back[((back > 0) & (back < [159, 119])).all(1)])
+    assert homography[2, 2] == -1 and len(back) > 200  # measured 266
+    _, visible = warp_homography(back, torch.from_numpy(homography), size)
+    assert visible.all()
 
 
 def test_scale_between_views_spans_what_is_configured(photos: list[Path]) -> None:

@@ -132,7 +132,8 @@ def sample_views(
         render(levels, homography, size) for homography in (photo_from_view0, photo_from_view1)
     ]
     view1_from_view0 = np.linalg.inv(photo_from_view1) @ photo_from_view0
-    return images, view1_from_view0 / view1_from_view0[2, 2]
+    # not its sign, by which warps tell what is in front: a corner may lie beyond the horizon
+    return images, view1_from_view0 / abs(view1_from_view0[2, 2])
 
 
 def whole_shift(rng: np.random.Generator, size: tuple[int, int]) -> Array:
