@@ -74,7 +74,8 @@ def neural_reprojection_error(
     """Eq. 11: -log of the matching probability at the true points, per descriptor (N,).
 
     The probability is a softmax over the whole map (D, H, W) and a bin "outside" of similarity 1,
-    read bilinearly at points (N, 2); the bin is the target of what is not visible.
+    read bilinearly at points (N, 2); the bin is the target of what is not visible:
+    of points that have left the picture.
     """
     logits = (descriptors @ descriptor_map.flatten(1) - 1) / temperature  # (N, H * W)
     outside = torch.zeros_like(logits[:, :1])

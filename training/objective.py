@@ -29,6 +29,7 @@ class View(NamedTuple):
     keypoints_there: Tensor  # (K, 2) in the other view, NaN if not visible, differentiable
     points_there: Tensor  # (N, 2) in the other view, no gradient
     visible: Tensor  # (N,) whether the other view sees the points
+    left: Tensor  # (N,) whether they are outside of it
 
 
 class Description(NamedTuple):
@@ -108,10 +109,10 @@ class Objective(nn.Module):
             kept = losses.thin(points, point_scores, self.config.thin_radius)
             kept[: len(keypoints)] = True  # the maxima of their windows already
             points = points[kept]
-        there, visible = warp_pair(keypoints, pair, source)
+        there, visible, _ = warp_pair(keypoints, pair, source)
         there = torch.where(visible[:, None], there, torch.nan)
-        points_there, visible = warp_pair(points, pair, source)
-        return View(score_map, keypoints, scores, dispersity, points, there, points_there, visible)
+        warped = warp_pair(points, pair, source)
+        return View(score_map, keypoints, scores, dispersity, points, there, *warped)
 
     def describe(
         self, levels: list[Tensor], views: list[View], generator: torch.Generator
@@ -184,8 +185,13 @@ class Objective(nn.Module):
         similarity = (here.own[visible] * there.guests).sum(1)  # (V,)
         if self.config.nre_map == "dense":
             descriptor_map = there.grid.T.reshape(-1, *target.score_map.shape)  # (D, H, W)
+            known = visible | source.left  # of the others nothing tells where they are
             nre = losses.neural_reprojection_error(
-                here.own, descriptor_map, source.points_there, visible, self.config.t_des
+                here.own[known],
+                descriptor_map,
+                source.points_there[known],
+                visible[known],
+                self.config.t_des,
             )
             reliability = losses.reliability(similarity, self.config.t_rel)
             terms = {"nre": losses.mean(nre)}

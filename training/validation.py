@@ -71,7 +71,7 @@ def match(network: ALIKE, pair: dict[str, Tensor], config: RunConfig) -> Matched
     (points0, descriptors0), (points1, descriptors1) = features
     warped = []
     for source, points in enumerate((points0, points1)):
-        there, visible = warp_pair(points, pair, source)
+        there, visible, _ = warp_pair(points, pair, source)
         warped.append(torch.where(visible[:, None], there, torch.nan).double().numpy())
     keypoints0, keypoints1 = points0.double().numpy(), points1.double().numpy()
     matches = match_mutual(descriptors0, descriptors1, -1.0)

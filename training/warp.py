@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +17,19 @@ DEPTH_TOLERANCE = 0.05
 BORDER = 3
 
 
-def warp_homography(
-    points: Tensor, target_from_source: Tensor, size: Size
-) -> tuple[Tensor, Tensor]:
-    """Points (N, 2) by a homography (3, 3) -> points (N, 2) and whether they are visible (N,).
+class Warped(NamedTuple):
+    """Where points are in the other view, and what is known of them there.
+
+    Neither is true of points that are hidden, too near to the border or of unknown depth.
+    """
+
+    points: Tensor  # (N, 2)
+    visible: Tensor  # (N,) the other view shows them
+    left: Tensor  # (N,) they are outside of its picture
+
+
+def warp_homography(points: Tensor, target_from_source: Tensor, size: Size) -> Warped:
+    """Points (N, 2) by a homography (3, 3).
 
     `size` is the target's (height, width). Differentiable with respect to the points.
     """
@@ -28,7 +38,8 @@ def warp_homography(
     in_front = warped[:, 2] > 1e-6
     scale = torch.where(in_front, warped[:, 2], 1)
     warped = warped[:, :2] / scale[:, None]
-    return warped, in_front & inside(warped, size)
+    left = ~(in_front & inside(warped, size, border=-0.5))
+    return Warped(warped, in_front & inside(warped, size), left)
 
 
 def warp_depth(
@@ -38,8 +49,8 @@ def warp_depth(
     K_source: Tensor,
     K_target: Tensor,
     target_from_source: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Points (N, 2) by depth (H, W) in metres and pose (4, 4) -> points (N, 2), visible (N,).
+) -> Warped:
+    """Points (N, 2) by depth (H, W) in metres and pose (4, 4).
 
     A point is visible if its depth is known, it lands inside the target, and the target's depth
     there is known and agrees: what is farther than the target's surface is occluded. The depth at
@@ -56,13 +67,15 @@ def warp_depth(
     z = torch.where(in_front, in_target[:, 2], 1)
     warped = (in_target / z[:, None]) @ K_target.to(points).T
     warped = warped[:, :2]
-    visible = known & in_front & inside(warped, (depth_target.shape[0], depth_target.shape[1]))
+    size = (depth_target.shape[0], depth_target.shape[1])
+    left = known & ~(in_front & inside(warped, size, border=-0.5))
+    visible = known & in_front & inside(warped, size)
     there = sample_depth(depth_target, warped.detach())
     agrees = (there - z).abs() < DEPTH_TOLERANCE * z  # False for NaN
-    return warped, visible & agrees
+    return Warped(warped, visible & agrees, left)
 
 
-def warp_pair(points: Tensor, pair: Mapping[str, Tensor], source: int) -> tuple[Tensor, Tensor]:
+def warp_pair(points: Tensor, pair: Mapping[str, Tensor], source: int) -> Warped:
     """Warps points (N, 2) of view `source` (0 or 1) of a pair into its other view.
 
     A pair with depths is warped by them, otherwise view1_from_view0 is a homography.
@@ -84,10 +97,13 @@ def warp_pair(points: Tensor, pair: Mapping[str, Tensor], source: int) -> tuple[
     return warp_homography(points, target_from_source, (height, width))
 
 
-def inside(points: Tensor, size: Size) -> Tensor:
-    """Whether points (N, 2) lie inside a picture of `size` (height, width), off its border."""
-    limit = points.new_tensor([size[1] - 1 - BORDER, size[0] - 1 - BORDER])
-    return ((points >= BORDER) & (points <= limit)).all(1)
+def inside(points: Tensor, size: Size, border: float = BORDER) -> Tensor:
+    """Whether points (N, 2) lie inside a picture of `size` (height, width), off its border.
+
+    A border of -0.5 is the rim of the picture: that of the outermost pixels.
+    """
+    limit = points.new_tensor([size[1] - 1 - border, size[0] - 1 - border])
+    return ((points >= border) & (points <= limit)).all(1)
 
 
 def sample_depth(depth: Tensor, points: Tensor) -> Tensor:

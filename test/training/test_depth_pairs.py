@@ -37,7 +37,7 @@ def colour_error(pair: dict[str, torch.Tensor]) -> tuple[float, float]:
     height, width = pair["image0"].shape[1:]
     y, x = torch.meshgrid(torch.arange(4, height, 5), torch.arange(4, width, 5), indexing="ij")
     points = torch.stack([x, y], dim=-1).reshape(-1, 2).float()
-    warped, visible = warp_pair(points, pair, 0)
+    warped, visible, _ = warp_pair(points, pair, 0)
     image0, image1 = (
         pair[k].permute(1, 2, 0).numpy().astype(np.float32) for k in ("image0", "image1")
     )
@@ -211,7 +211,7 @@ def test_scenes_have_parallax_and_zoom(scenes: ScenePairs) -> None:
     ).reshape(-1, 2)
     for i in range(12):
         pair = scenes[i]
-        warped, visible = warp_pair(grid, pair, 0)
+        warped, visible, _ = warp_pair(grid, pair, 0)
         here, there = grid[visible].numpy(), warped[visible].numpy()
         homography, _ = cv2.findHomography(here, there, cv2.RANSAC, 1.0)
         mapped = cv2.perspectiveTransform(here[None], homography)[0]

@@ -82,7 +82,7 @@ def test_a_corner_beyond_the_horizon_hides_nothing_else(photos: list[Path], seed
     back = cv2.perspectiveTransform(shown, np.linalg.inv(homography))[:, 0]
     back = torch.from_numpy(back[((back > 0) & (back < [159, 119])).all(1)])
     assert homography[2, 2] == -1 and len(back) > 200  # measured 266
-    _, visible = warp_homography(back, torch.from_numpy(homography), size)
+    _, visible, _ = warp_homography(back, torch.from_numpy(homography), size)
     assert visible.all()
 
 

@@ -14,7 +14,7 @@ from alike_ros.network.alnet import ALNet
 from training.config import LossConfig, PhotometryConfig
 from training.data.drawings import drawing
 from training.data.homography import disturb
-from training.objective import Objective, to_float
+from training.objective import Description, Objective, View, to_float
 
 GRID = LossConfig(
     top_k=60, random_points=30, thin_radius=0, nre_map="grid", t_des=0.05, nre=1, reliability=1
@@ -135,6 +135,30 @@ def test_depth_pairs_give_the_same_losses_as_the_homography_of_a_plane(network: 
     first, second = objective(by_homography, generator()), objective(by_depth, generator())
     for name in first:
         torch.testing.assert_close(first[name], second[name], atol=1e-3, rtol=1e-3)
+
+
+def test_only_what_has_left_the_picture_is_sought_outside(network: ALNet) -> None:
+    """Three points of a dense map by hand: seen, left, and hidden or of unknown depth."""
+    torch.manual_seed(0)
+    height, width = 8, 10
+    unit = torch.nn.functional.normalize
+    own = unit(torch.randn(3, 4), dim=1).requires_grad_()
+    grid = unit(torch.randn(height * width, 4), dim=1)
+    points_there = torch.tensor([[4.0, 5], [90, 5], [6, 2]])
+    visible, left = torch.tensor([True, False, False]), torch.tensor([False, True, False])
+    scores = torch.rand(height, width)
+    nothing = torch.zeros(0)
+    view = View(
+        scores, nothing, nothing, nothing, own[:, :2], nothing, points_there, visible, left
+    )
+    guest = grid[5 * width + 4][None]
+    here, there = Description(own, nothing, grid, nothing), Description(own, guest, grid, nothing)
+    nre = Objective(network, DENSE).description_terms(view, view, here, there)["nre"]
+    logits = (own @ grid.T - 1) / DENSE.t_des
+    total = torch.cat([logits, torch.zeros(3, 1)], dim=1).logsumexp(1)
+    torch.testing.assert_close(nre, (total[0] - logits[0, 5 * width + 4] + total[1]) / 2)
+    (gradient,) = torch.autograd.grad(nre, own)
+    assert gradient[0].any() and gradient[1].any() and not gradient[2].any()
 
 
 def test_random_points_near_better_ones_are_thinned(network: ALNet) -> None:

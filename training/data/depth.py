@@ -115,7 +115,7 @@ def overlap(view0: DepthView, view1: DepthView) -> float:
     height, width = view0.depth.shape
     steps = [np.linspace(0.1, 0.9, 9) * (length - 1) for length in (width, height)]
     points = np.stack(np.meshgrid(*steps), axis=-1).reshape(-1, 2).round()
-    _, visible = warp_depth(
+    _, visible, _ = warp_depth(
         torch.from_numpy(points),
         torch.from_numpy(view0.depth),
         torch.from_numpy(view1.depth),
