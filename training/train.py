@@ -22,6 +22,7 @@ from typing import Any, cast
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -265,9 +266,12 @@ def train_step(
     for i in range(optim.accumulation):
         microbatch = (run.step * optim.accumulation + i) * fabric.world_size + fabric.global_rank
         generator = torch.Generator().manual_seed((run.config.seed << 32) + microbatch)
+        before = parameters_to_vector(statistics(run.network))
         with fabric.no_backward_sync(wrapped, enabled=i < optim.accumulation - 1):
             terms = wrapped(next(batches), generator)
             fabric.backward(terms["loss"] / optim.accumulation)
+        if fabric.world_size > 1:
+            share_statistics(fabric, run.network, before)
         for name, term in terms.items():
             sums[name] = sums.get(name, 0.0) + term.item() / optim.accumulation
     if optim.clip:
@@ -275,6 +279,28 @@ def train_step(
     optimizer.step()
     optimizer.zero_grad()
     return sums
+
+
+def statistics(network: ALIKE) -> list[Tensor]:
+    """The running means and variances of batch norm."""
+    return [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+
+
+@torch.no_grad()
+def share_statistics(fabric: Fabric, network: ALIKE, before: Tensor) -> None:
+    """Sets those of every process to what one has that sees their microbatches in turn.
+
+    DDP would take the first process's. `before` are those before the microbatch, the same in all.
+    (The term `blank` of a microbatch is taken before, with those of its own process.)
+    """
+    kept = 1 - float(network.block1.bn1.momentum or 0.0)
+    shared = before
+    for own in fabric.all_gather(parameters_to_vector(statistics(network))):
+        shared = own + kept * (shared - before)  # own is kept * before + its batch's share
+    vector_to_parameters(shared, statistics(network))
+    for buffer in network.buffers():
+        if not buffer.is_floating_point():
+            buffer += fabric.world_size - 1  # batches that were seen
 
 
 def keep_freed_memory() -> None:

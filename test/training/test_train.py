@@ -247,11 +247,14 @@ def test_two_processes_equal_one_with_twice_the_accumulation(photos: Path, tmp_p
     run(config, tmp_path / "one")
     one, two = (load_alike(tmp_path / name / "last.safetensors") for name in ("one", "two"))
     for (name, a), b, c in zip(
-        one.named_parameters(), two.parameters(), begun.parameters(), strict=True
+        one.state_dict().items(),
+        two.state_dict().values(),
+        begun.state_dict().values(),
+        strict=True,
     ):
         moved = (a - c).abs().max()
         assert moved > 1e-3, name
-        assert (a - b).abs().max() < 1e-2 * moved, name
+        assert (a - b).abs().max() < 1e-4 * moved, name  # measured 3e-7
 
 
 def test_wrong_settings_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
