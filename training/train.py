@@ -21,6 +21,7 @@ from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import Precision
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.utils.data import DataLoader, Sampler
@@ -201,6 +202,7 @@ class Run:
     step: int = 0
     seconds: float = 0.0
     best: float = -1.0  # MMA at 3 px, percent
+    precision: Precision = field(default_factory=Precision)  # 16-mixed: holds the loss's scale
 
 
 def start(config: RunConfig) -> Run:
@@ -223,6 +225,7 @@ def train(fabric: Fabric, config: RunConfig, out: Path, resume: bool = False) ->
     objective = Objective(run.network, config.loss)
     wrapped, optimizer = fabric.setup(objective, run.optimizer)
     run.average.to(fabric.device)
+    run.precision = fabric.strategy.precision
     if resume:
         load_checkpoint(run, out / "last.pt")
     training_pairs, validation_pairs = datasets(config)
@@ -426,6 +429,7 @@ def save_checkpoint(run: Run, out: Path, name: str) -> None:
         "model": run.network.state_dict(),
         "average": run.average.state_dict(),
         "optimizer": run.optimizer.state_dict(),
+        "precision": run.precision.state_dict(),
         "schedule": asdict(run.schedule),
         "state": {"step": run.step, "seconds": run.seconds, "best": run.best},
         "config": asdict(run.config),
@@ -450,6 +454,8 @@ def load_checkpoint(run: Run, path: Path) -> None:
     run.network.load_state_dict(content["model"])
     run.average.load_state_dict(content["average"])
     run.optimizer.load_state_dict(content["optimizer"])
+    if content.get("precision"):  # empty but for 16-mixed
+        run.precision.load_state_dict(content["precision"])
     run.step, run.seconds, run.best = (content["state"][k] for k in ("step", "seconds", "best"))
     run.schedule = Schedule(**content["schedule"]).until(run.config.optimizer.steps, run.step)
 

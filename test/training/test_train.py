@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from safetensors.torch import load_file
 
 from alike_ros.errors import ConfigError
@@ -139,6 +140,19 @@ def test_resumed_run_ends_with_the_same_weights(photos: Path, tmp_path: Path) ->
         for name in ("whole", "parts")
     )
     assert torch.equal(whole["exp_avg_sq"], parts["exp_avg_sq"])
+
+
+def test_half_precision_resumes_with_the_scale_of_the_loss(photos: Path, tmp_path: Path) -> None:
+    def half(config: RunConfig, resume: bool) -> dict[str, Any]:
+        scaler = torch.amp.GradScaler("cpu", init_scale=256.0, growth_interval=3)
+        precision = MixedPrecision("16-mixed", "cpu", scaler)
+        train(Fabric(accelerator="cpu", devices=1, plugins=precision), config, tmp_path, resume)
+        return torch.load(tmp_path / "last.pt", weights_only=True)["precision"]
+
+    first = half(tiny(photos, "optimizer.steps=2"), False)
+    assert (first["scale"], first["_growth_tracker"]) == (256, 2)
+    second = half(tiny(photos, "optimizer.steps=4"), True)  # grows after the third step
+    assert (second["scale"], second["_growth_tracker"]) == (512, 1)
 
 
 def test_seeds_decide(photos: Path, tmp_path: Path) -> None:
