@@ -20,9 +20,10 @@ from tqdm import tqdm
 
 from alike_ros.errors import AlikeError, ConfigError, ModelError
 from alike_ros.network import ALIKE, load_alike, save_weights
+from training.batches import datasets
 from training.config import load_run, override
 from training.objective import to_float
-from training.train import RUNS, datasets
+from training.train import RUNS
 from training.validation import Pairs
 
 #: Batches of two pairs that the statistics are measured on.

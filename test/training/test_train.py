@@ -19,9 +19,10 @@ from safetensors.torch import load_file
 from alike_ros.errors import ConfigError
 from alike_ros.network import ALIKE, load_alike
 from training import train as trainer
+from training.batches import Deal
 from training.config import RunConfig, load_run, override
 from training.data.drawings import write_drawings
-from training.train import Deal, Schedule, follow, train
+from training.train import Schedule, follow, train
 
 ROOT = Path(__file__).resolve().parents[2]
 
