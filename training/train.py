@@ -38,6 +38,13 @@ from training.validation import Pairs, draw, match, validate
 #: Steps between entries of the log.
 LOG_EVERY = 50
 RUNS = Path(__file__).parent / "runs"
+#: What --overfit changes of a run: small views and few points, so that it takes seconds.
+OVERFIT = (
+    "data={height: 96, width: 96, workers: 0}",
+    "loss={top_k: 64, random_points: 64}",
+    "optimizer={steps: 100, rate: 0.003, warm_up: 10, accumulation: 1}",
+    "validation={every: 1000, pairs: 1}",
+)
 #: Loss to expect at the end of --smoke.
 SMOKE_LOSS = 5.1
 
@@ -50,20 +57,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on from OUT/last.pt")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--smoke", action="store_true", help="a minute on drawings made here")
-    parser.add_argument("--overfit", action="store_true", help="one batch again and again")
+    parser.add_argument("--overfit", action="store_true", help="one small batch, 100 times")
     parser.add_argument("--accelerator", default="auto", help="cpu, cuda or auto")
     parser.add_argument("--devices", default="auto", help="processes on this machine")
     parser.add_argument("--nodes", type=int, default=1)
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: as many as cores")
     options = parser.parse_args(arguments)
     try:
-        config = load_run(RUNS / "smoke.yaml" if options.smoke else options.run)
-        if options.smoke:
-            write_drawings(options.out / "drawings")
-            config = override(config, [f"data.root={options.out / 'drawings'}"])
-        if options.overfit:
-            config = override(config, [f"data.pairs={config.optimizer.batch_size}"])
-        config = override(config, options.set)
+        config = run_config(options)
         keep_freed_memory()
         if options.threads:
             torch.set_num_threads(options.threads)
@@ -74,13 +75,31 @@ def main(arguments: list[str] | None = None) -> int:
             precision=cast(Any, config.optimizer.precision),  # Fabric checks it
         )
         fabric.launch()
-        loss = train(fabric, config, options.out, options.resume)
+        losses = train(fabric, config, options.out, options.resume)
     except AlikeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if options.smoke and not options.overfit and not math.isnan(loss):
-        print(f"loss {loss:.2f}, expected {SMOKE_LOSS:.1f} +- 0.5 (10.5 before the first step)")
+    if options.overfit and not math.isnan(losses.last):
+        print(f"loss {losses.first:.2f} at the first step, {losses.last:.2f} at the last")
+    elif options.smoke and not math.isnan(losses.last):
+        expected = f"expected {SMOKE_LOSS:.1f} +- 0.5 (10.5 before the first step)"
+        print(f"loss {losses.last:.2f}, {expected}")
     return 0
+
+
+def run_config(options: argparse.Namespace) -> RunConfig:
+    """The run file, what --smoke and --overfit change of it, and then --set."""
+    run = load_run(RUNS / "smoke.yaml" if options.smoke else options.run)
+    changes = [*OVERFIT, f"data.pairs={run.optimizer.batch_size}"] if options.overfit else []
+    config = override(run, [*changes, *options.set])
+    if config.data.root != run.data.root:
+        return config
+    missing = config.data.kind != "rgbd" and not Path(config.data.root).exists()
+    if options.smoke or (options.overfit and missing):
+        write_drawings(options.out / "drawings")
+        drawings = ["data.kind=homography", f"data.root={options.out / 'drawings'}"]
+        config = override(config, drawings)
+    return config
 
 
 # The run
@@ -138,8 +157,16 @@ def start(config: RunConfig) -> Run:
     return Run(config, network, copy.deepcopy(network).eval(), optimizer, schedule)
 
 
-def train(fabric: Fabric, config: RunConfig, out: Path, resume: bool = False) -> float:
-    """Trains until the last step, or a signal to stop; returns the last losses' mean."""
+@dataclass(frozen=True)
+class Losses:
+    """That of the first step, and the mean of the last ones; NaN but in the first process."""
+
+    first: float = math.nan
+    last: float = math.nan
+
+
+def train(fabric: Fabric, config: RunConfig, out: Path, resume: bool = False) -> Losses:
+    """Trains until the last step, or a signal to stop."""
     run = start(config)
     objective = Objective(run.network, config.loss)
     wrapped, optimizer = fabric.setup(objective, run.optimizer)
@@ -173,7 +200,7 @@ def train(fabric: Fabric, config: RunConfig, out: Path, resume: bool = False) ->
     if fabric.is_global_zero:
         save_checkpoint(run, out, "last")
     log.close()
-    return log.mean_loss
+    return log.total
 
 
 def train_step(
@@ -288,7 +315,7 @@ class Log:
     out: Path
     run: Run
     wanted: bool
-    mean_loss: float = math.nan
+    total: Losses = field(default_factory=Losses)
     _sums: dict[str, float] = field(default_factory=dict)
     _count: int = 0
 
@@ -302,6 +329,8 @@ class Log:
     def losses(self, run: Run, terms: dict[str, float]) -> None:
         """Adds up the losses of a step and writes their means now and then."""
         self._bar.update()
+        if self.wanted and math.isnan(self.total.first):
+            self.total = Losses(terms["loss"], terms["loss"])
         for name, value in terms.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._count += 1
@@ -314,7 +343,7 @@ class Log:
             self._writer.add_scalar(f"loss/{name}", value, run.step)
         self._writer.add_scalar("rate", rate, run.step)
         self._bar.set_postfix({"loss": f"{means['loss']:.3f}", "rate": f"{rate:.1e}"})
-        self.mean_loss = means["loss"]
+        self.total = replace(self.total, last=means["loss"])
         self._sums, self._count = {}, 0
 
     def validation(self, run: Run, results: dict[str, float], pairs: Pairs) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,7 @@ def tiny(photos: Path, *changes: str) -> RunConfig:
 
 
 def run(config: RunConfig, out: Path, resume: bool = False) -> float:
-    return train(Fabric(accelerator="cpu", devices=1), config, out, resume)
+    return train(Fabric(accelerator="cpu", devices=1), config, out, resume).last
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -219,13 +221,6 @@ def test_rgbd_sequences_train(tmp_path: Path) -> None:
     assert np.isfinite(run(config, tmp_path))
 
 
-def test_overfitting_one_batch_lowers_the_loss(photos: Path, tmp_path: Path) -> None:
-    changes = ("data.pairs=2", "optimizer={steps: 60, warm_up: 10, rate: 0.003}")
-    begun = run(tiny(photos, *changes, "optimizer.steps=1"), tmp_path / "begin")
-    ended = run(tiny(photos, *changes), tmp_path / "end")
-    assert ended < 0.7 * begun, (begun, ended)
-
-
 # Command line
 
 
@@ -241,6 +236,40 @@ def command(*arguments: str, torchrun: int = 0) -> subprocess.CompletedProcess[s
         timeout=300,
         check=False,
     )
+
+
+@pytest.mark.parametrize("run_file", ["cpu", "paper"])
+def test_overfitting_takes_seconds_and_lowers_the_loss(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    run_file: str,
+) -> None:
+    """On drawings: there are no photos, and no MegaDepth."""
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--overfit", "--out", "out", "--accelerator", "cpu", "--devices", "1"]
+    arguments += ["--set", "data={height: 64, width: 64}", "--set", "optimizer.steps=60"]
+    assert trainer.main([str(trainer.RUNS / f"{run_file}.yaml"), *arguments]) == 0
+    found = re.search(r"loss (\S+) at the first step, (\S+) at the last", capsys.readouterr().out)
+    assert found is not None
+    first, last = map(float, found.groups())
+    assert last < 0.5 * first  # measured 0.28 in both
+
+
+def test_overfitting_takes_the_pictures_that_are_there(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(f"data: {{root: {photos}}}\noptimizer: {{batch_size: 3}}")
+
+    def configured(*changes: str) -> RunConfig:
+        run_file, out = tmp_path / "run.yaml", tmp_path
+        return trainer.run_config(
+            Namespace(run=run_file, smoke=False, overfit=True, out=out, set=list(changes))
+        )
+
+    config = configured("optimizer.steps=7")
+    assert (config.data.root, config.data.pairs) == (str(photos), 3)
+    assert (config.optimizer.steps, config.optimizer.accumulation) == (7, 1)
+    assert configured("data.root=elsewhere").data.root == "elsewhere"
+    assert not (tmp_path / "drawings").exists()
 
 
 def test_two_processes_equal_one_with_twice_the_accumulation(photos: Path, tmp_path: Path) -> None:
