@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from alike_ros.camera import Camera, StereoCamera
 from alike_ros.errors import DataError
 from alike_ros.geometry import Array, from_Rt
+from alike_ros.rvl import decode_rvl
 
 #: Encodings of sensor_msgs/Image: (channels, bytes per channel, OpenCV's conversion to RGB).
 ENCODINGS: dict[str, tuple[int, int, int | None]] = {
@@ -85,17 +86,17 @@ def depth_from_compressed(message: Any) -> NDArray[np.float32]:
     """sensor_msgs/CompressedImage of depth -> (H, W) float32 metres, NaN where unknown.
 
     16-bit PNG in millimetres, as it is or behind the 12 bytes that ROS'
-    compressed_depth_image_transport puts in front; there 32FC1 is quantised inverse depth.
+    compressed_depth_image_transport puts in front; there it may be RVL instead, and 32FC1 is
+    quantised inverse depth.
     """
     data = _bytes(message.data)
-    header = np.zeros(3, np.float32)
+    header, is_rvl = np.zeros(3, np.float32), False
     if "compressedDepth" in message.format:
-        if "rvl" in message.format:
-            raise DataError("depth compressed as RVL is not supported, use PNG")
         if len(data) < 12:
             raise DataError("a compressed depth image ends within its header")
         header, data = np.frombuffer(data[:12], "<f4"), data[12:]
-    values = decode(data)
+        is_rvl = "rvl" in message.format
+    values = decode_rvl(data) if is_rvl else decode(data)
     if values.ndim != 2 or values.dtype != np.uint16:
         raise DataError(
             f"compressed depth decodes to {values.dtype} {values.shape}, expected uint16 (H, W)"
