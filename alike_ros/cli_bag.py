@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from alike_ros.nodes.bag_check import Verdict
     from alike_ros.nodes.soak import Endurance
 
+#: What playing into nodes leaves out of a robot's recording and settings.
+_PLAYED = """\
+Images, depth and camera_info are played, as raw images; `mask`, `imu` and /tf are not. So of a
+robot's --config the transports, the frames, rectified_images, max_update_rate and
+publish_null_when_lost do not count."""
 _METAVARS = {"": "N", "m": "METRES", "deg": "DEGREES", "%": "PERCENT", "ms": "MS", "Hz": "HZ"}
 
 
@@ -116,7 +121,8 @@ def _add_check(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "do not depend on the speed of the machine. --max-difference adds a second such run,\n"
         "--max-latency and --min-rate add one as fast as the images were recorded.\n\n"
         "BAG is a folder, a file or any other SOURCE of `alike run`; 'bag?image=/topic' chooses\n"
-        "topics. The truth is the recording's, or a file in TUM's format: poses of the camera.",
+        "topics. The truth is the recording's, or a file in TUM's format: poses of the camera.\n\n"
+        + _PLAYED,
         """\
   alike bag check room_bag --mode rgbd --max-ate 0.05 --max-jump 0.02 --max-gaps 0
   alike bag check drive.mcap --mode stereo --truth drive.tum --max-ate 0.5 --config vo.yaml
@@ -195,7 +201,7 @@ def _add_soak(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "last tenth of the time. With --cycles it deactivates, cleans up, configures and\n"
         "activates the node instead, again and again. Exit code 0: every limit is kept. Needs\n"
         "rclpy and Linux.\n\n"
-        "BAG is a folder, a file or any other SOURCE of `alike run`.",
+        "BAG is a folder, a file or any other SOURCE of `alike run`.\n\n" + _PLAYED,
         """\
   alike bag soak render:room --mode rgbd --minutes 10
   alike bag soak drive.mcap --mode stereo --minutes 60 --rate 15 --max-overhead 5

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -19,14 +16,14 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-import alike_ros
 from alike_ros.camera import Camera, StereoCamera
-from alike_ros.config import Config, NodeConfig, dump_yaml, flatten, override
+from alike_ros.config import Config, NodeConfig, flatten, override
 from alike_ros.data import CameraFrame, Sequence
 from alike_ros.errors import AlikeError, DataError
 from alike_ros.fast_dds import fitting_profile
 from alike_ros.nodes.conversions import pose_from_message
 from alike_ros.nodes.player import Player
+from alike_ros.nodes.processes import NodeProcesses
 from alike_ros.odometry.estimate import Estimate, Status
 from alike_ros.results import Run
 
@@ -34,11 +31,21 @@ T = TypeVar("T")
 
 #: TensorRT builds its engine while the node starts.
 START_TIMEOUT_S = 600.0
-#: A busy machine may take a while to join the threads of a node.
-END_TIMEOUT_S = 60.0
 #: Frames in a row that may go unanswered in lock-step.
 MAX_UNANSWERED = 3
-_LOG_TAIL = 2000
+#: Settings that a robot may want otherwise. The player sends raw images in one frame, without /tf,
+#: and a camera_info that says how they are distorted; it waits for what comes of each of them, and
+#: takes every message of odometry for a pose.
+_PLAYED = {
+    "autostart": True,
+    "frame_id": "",
+    "guess_frame_id": "",
+    "image_transport": "raw",
+    "depth_transport": "raw",
+    "rectified_images": False,
+    "publish_null_when_lost": False,
+    "max_update_rate": 0.0,
+}
 
 
 @dataclass
@@ -78,13 +85,10 @@ def run_through_nodes(
     a busy machine. Raises AlikeError, with what the node wrote, when a node ends or does not
     answer for `timeout_s`; Ctrl-C ends the run early.
     """
-    camera = sequence.stereo if config.mode == "stereo" else sequence.camera
-    if camera is None:
-        raise DataError(f"{sequence.name} has no right images: mode stereo is not possible")
-    given = {"frame_id": "", "autostart": True, "bundle.background": rate_hz > 0}
+    camera, settings = camera_and_settings(sequence, config)
+    settings = override(settings, {"bundle.background": rate_hz > 0})
     if not rate_hz:
-        given["image_qos"] = "reliable"
-    settings = override(NodeConfig(), flatten(config) | given)
+        settings = override(settings, {"image_qos": "reliable"})
     with running_nodes(camera, settings, split) as (nodes, player):
         start = time.perf_counter()
         interrupted = False
@@ -95,6 +99,19 @@ def run_through_nodes(
         seconds = time.perf_counter() - start
         exit_codes = nodes.stop()
     return _result(player, seconds, exit_codes, interrupted)
+
+
+def camera_and_settings(
+    sequence: Sequence, config: Config
+) -> tuple[Camera | StereoCamera, NodeConfig]:
+    """The camera of the mode, and the settings of nodes that `Player` plays it into.
+
+    Settings that do not fit the player are replaced. Raises DataError when the camera is missing.
+    """
+    camera = sequence.stereo if config.mode == "stereo" else sequence.camera
+    if camera is None:
+        raise DataError(f"{sequence.name} has no right images: mode stereo is not possible")
+    return camera, override(NodeConfig(), flatten(config) | _PLAYED)
 
 
 @contextmanager
@@ -113,77 +130,6 @@ def running_nodes(
         )
         wait_for_nodes(player, nodes, 2 if split else 1)
         yield nodes, player
-
-
-class NodeProcesses:
-    """The nodes' processes, which log into a folder; leaving the context ends them."""
-
-    def __init__(self, config: NodeConfig, split: bool, domain_id: int, folder: Path) -> None:
-        parameters = folder / "parameters.yaml"
-        parameters.write_text(dump_yaml(config))
-        environment = os.environ | {
-            "ROS_DOMAIN_ID": str(domain_id),
-            # the package may run from its source tree
-            "PYTHONPATH": os.pathsep.join(
-                filter(
-                    None,
-                    [str(Path(alike_ros.__file__).parents[1]), os.environ.get("PYTHONPATH")],
-                )
-            ),
-        }
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._logs = {}
-        for name in ("features_node", "tracking_node") if split else ("vo_node",):
-            self._logs[name] = folder / f"{name}.log"
-            command = [sys.executable, "-m", f"alike_ros.nodes.{name}"]
-            with self._logs[name].open("wb") as log:
-                self._processes[name] = subprocess.Popen(
-                    [*command, "--ros-args", "--params-file", str(parameters)],
-                    env=environment,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,  # Ctrl-C is for the player
-                )
-
-    def check(self) -> None:
-        """Raises AlikeError when a process has ended."""
-        for name, process in self._processes.items():
-            if process.poll() is not None:
-                raise AlikeError(f"{name} ended with code {process.returncode}:\n{self.log()}")
-
-    def log(self) -> str:
-        """The last lines that the nodes wrote."""
-        texts = [path.read_text(errors="replace").strip() for path in self._logs.values()]
-        return "\n".join(text[-_LOG_TAIL:] for text in texts if text)
-
-    @property
-    def pids(self) -> list[int]:
-        """Of the processes."""
-        return [process.pid for process in self._processes.values()]
-
-    def count_errors(self) -> int:
-        """Lines of the severities error and fatal that the nodes wrote."""
-        text = "".join(path.read_text(errors="replace") for path in self._logs.values())
-        return text.count("[ERROR]") + text.count("[FATAL]")
-
-    def stop(self, timeout_s: float = END_TIMEOUT_S) -> list[int]:
-        """Ends the processes as Ctrl-C does; returns their exit codes."""
-        for process in self._processes.values():
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-        for process in self._processes.values():
-            try:
-                process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        return [process.returncode for process in self._processes.values()]
-
-    def __enter__(self) -> NodeProcesses:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
 
 def free_domain() -> int:

@@ -8,25 +8,25 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from lifecycle_msgs.msg import Transition
 from tqdm import tqdm
 
-from alike_ros.config import Config, NodeConfig, flatten, override
+from alike_ros.config import Config
 from alike_ros.data import CameraFrame, Sequence
-from alike_ros.errors import AlikeError, DataError
+from alike_ros.errors import AlikeError
 from alike_ros.nodes.bag_check import Verdict
 from alike_ros.nodes.playback import (
-    NodeProcesses,
     calibrate,
+    camera_and_settings,
     paced,
     running_nodes,
     wait_for_answer,
     wait_for_nodes,
 )
 from alike_ros.nodes.player import Player
+from alike_ros.nodes.processes import NodeProcesses
 from alike_ros.recording_limits import SOAK_FIGURES, checks
 
 #: Reasons, in /diagnostics, for which an image brings no status.
@@ -124,7 +124,7 @@ def soak(
     """
     there = list(islice(sequence, num_frames))
     frames = [*there, *there[-2:0:-1]]  # the motion goes on where it turns round
-    with running_nodes(*_settings(sequence, config)) as (nodes, player):
+    with running_nodes(*camera_and_settings(sequence, config)) as (nodes, player):
         vitals = []
         calibrate(player, time.time_ns())
         for frame in frames:
@@ -158,7 +158,7 @@ def live(
 ) -> Endurance:
     """Deactivates, cleans up, configures and activates `vo_node`; each time it tracks frames."""
     frames = list(islice(sequence, _FRAMES_PER_CYCLE))
-    with running_nodes(*_settings(sequence, config)) as (nodes, player):
+    with running_nodes(*camera_and_settings(sequence, config)) as (nodes, player):
         vitals = []
         for _ in tqdm(range(_WARM_CYCLES + cycles), unit="cycle", disable=not progress):
             for transition in _LIFE:
@@ -171,13 +171,6 @@ def live(
                 wait_for_answer(player, nodes, _publish(player, frame), _TIMEOUT_S)
             vitals.append(Vitals.of_family(nodes.pids[0]))
         return _endurance(nodes, player, vitals[_WARM_CYCLES:], limits, {})
-
-
-def _settings(sequence: Sequence, config: Config) -> tuple[Any, NodeConfig]:
-    camera = sequence.stereo if config.mode == "stereo" else sequence.camera
-    if camera is None:
-        raise DataError(f"{sequence.name} has no right images: mode stereo is not possible")
-    return camera, override(NodeConfig(), flatten(config) | {"frame_id": "", "autostart": True})
 
 
 def _publish(player: Player, frame: CameraFrame) -> int:
