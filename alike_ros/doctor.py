@@ -30,6 +30,7 @@ REQUIRED = {
 #: Distribution -> what needs it.
 OPTIONAL = {
     "openvino": "features 1.3 times as fast on x86-64",
+    "gtsam": "bundle adjustment: without it poses are less accurate",
     "evo": "accuracy against a truth",
     "matplotlib": "pictures",
     "rosbags": "reading and writing bags",

@@ -44,6 +44,13 @@ def test_packages() -> None:
     assert "opencv-python-headless 5.0 and opencv-python 4.9" in found.text
 
 
+def test_optional_packages_are_named_with_their_purpose() -> None:
+    found = doctor.examine_packages(lambda _: SimpleNamespace(__version__="1"), {"gtsam": "4.2"})
+    texts = [f.text for f in found]
+    assert "gtsam 4.2 (bundle adjustment: without it poses are less accurate)" in texts
+    assert "torch is not installed (export of weights, training)" in texts
+
+
 def test_model(tmp_path: Path) -> None:
     findings = list(doctor.examine_model(Config(engine_cache_dir=str(tmp_path))))
     assert [f.severity for f in findings] == [Severity.OK]

@@ -6,21 +6,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CompressedImage
 
 from alike_ros.images import depth_from_compressed, depth_from_message
 from alike_ros.nodes.pipeline_node import PipelineNode
-from alike_ros.nodes.topics import INPUTS
+from alike_ros.nodes.topics import INPUTS, transported
 
 
 def depth_inputs(node: PipelineNode) -> list[tuple[type, str]]:
     """Its type and topic; none in other modes."""
-    topic, transport = INPUTS[node.config.mode].depth, node.config.depth_transport
+    topic = INPUTS[node.config.mode].depth
     if not topic:
         return []
-    if transport == "raw":
-        return [(Image, topic)]
-    return [(CompressedImage, f"{node.resolve_topic_name(topic)}/{transport}")]
+    return [transported(topic, node.config.depth_transport, node.resolve_topic_name)]
 
 
 def depth_from(message: Any) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
 
 from alike_ros.backends.together import Together
@@ -19,7 +19,7 @@ from alike_ros.images import image_from_compressed, image_from_message
 from alike_ros.nodes.conversions import cloud_from_features, image_message
 from alike_ros.nodes.health import Expected
 from alike_ros.nodes.pipeline_node import PipelineNode
-from alike_ros.nodes.topics import INPUT, INPUTS, MASK, NEWEST, TRACKS_IMAGE
+from alike_ros.nodes.topics import INPUT, INPUTS, MASK, NEWEST, TRACKS_IMAGE, transported
 from alike_ros.nodes.tracks import Tracks
 
 
@@ -66,12 +66,9 @@ class Extraction:
 
     def inputs(self) -> list[tuple[type, str]]:
         """Types and topics of the images."""
-        images = INPUTS[self._node.config.mode].images
-        if self._node.config.image_transport == "compressed":
-            # of what the image is remapped to, as image transports do it
-            names = [self._node.resolve_topic_name(topic) for topic in images]
-            return [(CompressedImage, f"{name}/compressed") for name in names]
-        return [(Image, topic) for topic in images]
+        config, resolve = self._node.config, self._node.resolve_topic_name
+        images = INPUTS[config.mode].images
+        return [transported(topic, config.image_transport, resolve) for topic in images]
 
     def subscribe_mask(self) -> None:
         """Forgets the mask that there was, and waits for another."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -16,41 +16,36 @@ from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import get_rmw_implementation_identifier
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo
 
 from alike_ros.config import NodeConfig
 from alike_ros.doctor import Finding, error, ok, warning
 from alike_ros.errors import DataError
-from alike_ros.images import (
-    camera_from_info,
-)
+from alike_ros.images import camera_from_info
 from alike_ros.nodes.frames import Frames
+from alike_ros.nodes.graph_inputs import (
+    Expected,
+    Reports,
+    expected_inputs,
+    image_topics,
+    our_nodes,
+)
 from alike_ros.nodes.listener import Heard
 from alike_ros.nodes.message_doctor import (
     examine_info,
     examine_pair,
     examine_pixels,
     examine_stamps,
+    image_size,
 )
-from alike_ros.nodes.topics import INPUT, INPUTS, KEYPOINTS, NEWEST, ODOM, OUTPUT
+from alike_ros.nodes.topics import INPUT, KEYPOINTS, NEWEST, ODOM, OUTPUT
 
-#: Our nodes, by their names.
-OURS = ("vo", "features", "tracking")
 #: Participants announce themselves every 3 s when the first announcements got lost.
 DISCOVERY_S = 4.0
 #: For what else there is: second publishers, subscribers.
 SETTLING_S = 0.5
 MAX_MISSING = 0.05
 LOSSES = "see `transport` above, and the load of the machine (top)"
-
-
-@dataclass(frozen=True)
-class Expected:
-    """A topic that a node needs, and its name before remapping."""
-
-    topic: str
-    kind: type
-    role: str
 
 
 def examine_graph(config: NodeConfig, seconds: float, ros_args: list[str]) -> list[Finding]:
@@ -68,8 +63,8 @@ def examine_graph(config: NodeConfig, seconds: float, ros_args: list[str]) -> li
     node = rclpy.create_node("alike_doctor", context=context)
     try:
         executor.add_node(node)
-        _discover(node, executor, config)
-        with closing(_Examination(node, executor, config, seconds)) as examination:
+        expected = _discover(node, executor, config)
+        with closing(_Examination(node, executor, config, seconds, expected)) as examination:
             return list(examination.findings())
     finally:
         executor.shutdown()
@@ -81,11 +76,16 @@ class _Examination:
     """One look at the graph."""
 
     def __init__(
-        self, node: Node, executor: SingleThreadedExecutor, config: NodeConfig, seconds: float
+        self,
+        node: Node,
+        executor: SingleThreadedExecutor,
+        config: NodeConfig,
+        seconds: float,
+        expected: list[Expected],
     ) -> None:
         self._node, self._executor = node, executor
         self._config, self._seconds = config, seconds
-        self._expected = _expected(node, config)
+        self._expected = expected
         self._heard = {item.topic: Heard(item.topic) for item in self._expected}
         self._frames = Frames(node, replace(config, publish_tf=False))
 
@@ -95,7 +95,7 @@ class _Examination:
 
     def findings(self) -> Iterator[Finding]:
         """All that is found, topic by topic."""
-        images = _image_topics(self._node)
+        images = image_topics(self._node)
         yield ok("ROS", f"rclpy with {get_rmw_implementation_identifier()}")
         if self._config.frame_id and find_spec("tf2_ros") is None:
             yield warning(
@@ -103,7 +103,7 @@ class _Examination:
                 "tf2_ros is not installed: /tf is neither read nor published",
                 "apt install ros-$ROS_DISTRO-tf2-ros-py, or set frame_id to ''",
             )
-        if not images and not _our_nodes(self._node):
+        if not images and not our_nodes(self._node):
             yield ok("graph", "no images and none of our nodes are on it")
             return
         yield from self._examine_nodes()
@@ -117,7 +117,7 @@ class _Examination:
         yield from self._examine_outputs()
 
     def _examine_nodes(self) -> Iterator[Finding]:
-        ours = _our_nodes(self._node)
+        ours = our_nodes(self._node)
         names = ", ".join(f"{namespace.rstrip('/')}/{name}" for name, namespace in ours)
         text = f"our nodes: {names}" if ours else "none of our nodes runs"
         yield ok("graph", f"{text}; examined: {', '.join(item.topic for item in self._expected)}")
@@ -183,20 +183,21 @@ class _Examination:
         yield from examine_stamps(heard)
         yield from examine_pixels(heard)
 
-    def _messages(self, kind: type) -> list[Heard]:
-        """What was heard on the topics of a type, in the order of the roles."""
-        items = [self._heard[item.topic] for item in self._expected if item.kind is kind]
-        return [heard for heard in items if heard.last is not None]
+    def _messages(self, infos: bool = False) -> list[Heard]:
+        """What was heard of images, or of camera_info, in the order of the roles."""
+        expected = (item for item in self._expected if (item.kind is CameraInfo) == infos)
+        heard = (self._heard[item.topic] for item in expected)
+        return [item for item in heard if item.last is not None]
 
     def _examine_calibration(self) -> Iterator[Finding]:
         """Sizes of images against camera_info; the baseline of a pair."""
-        infos, images = self._messages(CameraInfo), self._messages(Image)
+        infos, images = self._messages(infos=True), self._messages()
         for heard, image in zip(infos, images, strict=False):
             try:
                 camera = camera_from_info(heard.last, self._config.rectified_images)
+                size = image_size(image.last)
             except DataError:
                 continue  # was said with its messages
-            size = image.last.width, image.last.height
             if (camera.width, camera.height) != size:
                 yield error(
                     heard.topic,
@@ -213,7 +214,7 @@ class _Examination:
 
     def _examine_pairing(self) -> Iterator[Finding]:
         """Stamps of the images of a group."""
-        images = self._messages(Image) or self._messages(CompressedImage)
+        images = self._messages()
         limit_ms = self._config.approx_sync_max_interval * 1e3 * self._config.approx_sync
         for other in images[1:]:
             offset = images[0].offset_ms(other)
@@ -229,7 +230,7 @@ class _Examination:
 
     def _examine_frames(self) -> Iterator[Finding]:
         """Where the camera is on the robot."""
-        images = self._messages(Image) or self._messages(CompressedImage)
+        images = self._messages()
         if not images:
             return
         camera_frame = images[0].last.header.frame_id
@@ -261,64 +262,20 @@ class _Examination:
             yield error(odom, text, "remap one of them: -r odom:=vo/odom")
 
 
-def _expected(node: Node, config: NodeConfig) -> list[Expected]:
-    """The inputs of our running nodes; if there are none, those of the mode."""
-    kinds = {f"sensor_msgs/msg/{kind.__name__}": kind for kind in (Image, CompressedImage)}
-    kinds["sensor_msgs/msg/CameraInfo"] = CameraInfo
-    found: dict[str, Expected] = {}
-    for name, namespace in _our_nodes(node):
-        for topic, types in node.get_subscriber_names_and_types_by_node(name, namespace):
-            for kind in types:
-                if kind in kinds:
-                    found[topic] = Expected(topic, kinds[kind], topic)
-    if found:
-        return sorted(found.values(), key=lambda item: _order(item.topic))
-    topics = INPUTS[config.mode]
-    compressed = config.image_transport == "compressed"
-    names: list[tuple[str, type]] = [
-        (f"{name}/compressed", CompressedImage) if compressed else (name, Image)
-        for name in topics.images
-    ]
-    names += [(topics.depth, Image)] if topics.depth else []
-    names += [(name, CameraInfo) for name in topics.camera_infos]
-    return [Expected(node.resolve_topic_name(name), kind, name) for name, kind in names]
-
-
-def _order(topic: str) -> tuple[bool, str]:
-    """Colour before depth, left before right."""
-    return "depth" in topic or "right" in topic, topic
-
-
-def _our_nodes(node: Node) -> list[tuple[str, str]]:
-    """(name, namespace) of those that publish odom or keypoints under our names."""
-    everybody = node.get_node_names_and_namespaces()
-    return [
-        (name, namespace)
-        for name, namespace in everybody
-        if name in OURS
-        and any(
-            topic.endswith((f"/{name}/status", f"/{KEYPOINTS}"))
-            for topic, _ in node.get_publisher_names_and_types_by_node(name, namespace)
-        )
-    ]
-
-
-def _image_topics(node: Node) -> list[str]:
-    return [
-        name
-        for name, kinds in node.get_topic_names_and_types()
-        if any(kind.endswith(("/Image", "/CompressedImage")) for kind in kinds)
-    ]
-
-
-def _discover(node: Node, executor: SingleThreadedExecutor, config: NodeConfig) -> None:
-    """Waits until everything that our nodes need is seen, or for DISCOVERY_S."""
+def _discover(node: Node, executor: SingleThreadedExecutor, config: NodeConfig) -> list[Expected]:
+    """What our nodes need, once all of it and all of them are seen, or after DISCOVERY_S."""
+    reports = Reports(node)
     end = time.monotonic() + DISCOVERY_S
-    while time.monotonic() < end and not all(
-        node.count_publishers(item.topic) for item in _expected(node, config)
+    while time.monotonic() < end and not (
+        len(reports.nodes) >= len(our_nodes(node))
+        and all(
+            node.count_publishers(item.topic)
+            for item in expected_inputs(node, config, reports.optional)
+        )
     ):
         _spin(executor, 0.1)
     _spin(executor, SETTLING_S)
+    return expected_inputs(node, config, reports.optional)
 
 
 def _errors(reason: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage
@@ -14,6 +15,7 @@ from alike_ros.geometry import inverse, rotation_angle
 from alike_ros.images import (
     DEPTH_ENCODINGS,
     camera_from_info,
+    depth_from_compressed,
     depth_from_message,
     image_from_compressed,
     image_from_message,
@@ -91,11 +93,21 @@ def examine_stamps(heard: Heard) -> Iterator[Finding]:
         yield ok(heard.topic, f"stamps are {age_s * 1e3:.0f} ms old on arrival (median)")
 
 
+def image_size(message: Any) -> tuple[int, int]:
+    """(width, height) of an image, raw or compressed. Raises DataError."""
+    if isinstance(message, CompressedImage):
+        height, width = image_from_compressed(message).shape[:2]
+        return width, height
+    return message.width, message.height
+
+
 def examine_pixels(heard: Heard) -> Iterator[Finding]:
     """The picture, or the depth, of the last message."""
     message = heard.last
     try:
-        if isinstance(message, CompressedImage):
+        if isinstance(message, CompressedImage) and heard.topic.endswith("/compressedDepth"):
+            yield from examine_depth(heard.topic, depth_from_compressed(message))
+        elif isinstance(message, CompressedImage):
             yield from examine_image(heard.topic, image_from_compressed(message))
         elif message.encoding in DEPTH_ENCODINGS:
             yield from examine_depth(heard.topic, depth_from_message(message))

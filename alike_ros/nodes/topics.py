@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
 
 #: Matches publishers of any reliability; what a slow consumer misses is not sent again.
 INPUT = QoSProfile(
@@ -69,3 +71,13 @@ INPUTS = {
         right_camera_info="right/camera_info",
     ),
 }
+
+
+def transported(topic: str, transport: str, resolve: Callable[[str], str]) -> tuple[type, str]:
+    """Type and topic of the images that a transport brings.
+
+    As image transports do it, their topic follows the one that the image is remapped to.
+    """
+    if transport == "raw":
+        return Image, topic
+    return CompressedImage, f"{resolve(topic)}/{transport}"

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import cv2
 import numpy as np
 import pytest
 
@@ -18,7 +23,7 @@ pytest.importorskip("rclpy", reason="no ROS 2 here (rclpy)")
 import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 
 from alike_ros.cli import main
@@ -45,6 +50,12 @@ TRIES = 4  # a busy machine loses messages and announcements: it gets another lo
 class Driver:
     """Publishes VGA colour and depth from a thread; `spoil` changes a frame's messages."""
 
+    kinds: ClassVar[dict[str, type]] = {
+        "rgb/image": Image,
+        "rgb/camera_info": CameraInfo,
+        "depth/image": Image,
+    }
+
     def __init__(self, prefix: str = "", name: str = "driver") -> None:
         self.spoil: Callable[[dict[str, Any]], object] = lambda messages: None
         sequence = open_sequence("render:room?frames=1", "rgbd")
@@ -53,10 +64,9 @@ class Driver:
         self.context = rclpy.Context()
         rclpy.init(args=[], context=self.context)
         self.node = rclpy.create_node(name, context=self.context)
-        kinds = {"rgb/image": Image, "rgb/camera_info": CameraInfo, "depth/image": Image}
         self._publishers = {
             topic: self.node.create_publisher(kind, prefix + topic, INPUT)
-            for topic, kind in kinds.items()
+            for topic, kind in self.kinds.items()
         }
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -67,21 +77,72 @@ class Driver:
         while not self._ended.wait(max(due - time.monotonic(), 0)):
             due = max(due, time.monotonic()) + 1 / RATE_HZ  # never in bursts
             header = Header(stamp=stamp_from_ns(time.time_ns()), frame_id="camera")
-            messages: dict[str, Any] = {
-                "rgb/camera_info": camera_info_messages(header, self._camera)[0],
-                "rgb/image": image_message(header, self._frame.image),
-                "depth/image": image_message(header, self._frame.depth),
-            }
+            messages = self.messages(header)
             self.spoil(messages)
             with suppress(ExternalShutdownException):
                 for topic, message in messages.items():
                     self._publishers[topic].publish(message)
+
+    def messages(self, header: Header) -> dict[str, Any]:
+        return {
+            "rgb/camera_info": camera_info_messages(header, self._camera)[0],
+            "rgb/image": image_message(header, self._frame.image),
+            "depth/image": image_message(header, self._frame.depth),
+        }
 
     def close(self) -> None:
         self._ended.set()
         self._thread.join()
         self.node.destroy_node()
         self.context.try_shutdown()
+
+
+class CompressedDriver(Driver):
+    """The same through image transports, under names of its own, and a mask."""
+
+    kinds: ClassVar[dict[str, type]] = {
+        "cam/color/compressed": CompressedImage,
+        "cam/info": CameraInfo,
+        "cam/aligned/compressedDepth": CompressedImage,
+        "a/mask": Image,
+    }
+
+    def messages(self, header: Header) -> dict[str, Any]:
+        colour = cv2.imencode(".png", self._frame.image[..., ::-1])[1].tobytes()
+        millimetres = np.nan_to_num(self._frame.depth * 1000).astype(np.uint16)
+        depth = bytes(12) + cv2.imencode(".png", millimetres)[1].tobytes()
+        white = np.full(self._frame.image.shape[:2], 255, np.uint8)
+        return {
+            "cam/color/compressed": CompressedImage(
+                header=header, format="rgb8; png compressed bgr8", data=colour
+            ),
+            "cam/info": camera_info_messages(header, self._camera)[0],
+            "cam/aligned/compressedDepth": CompressedImage(
+                header=header, format="16UC1; compressedDepth png", data=depth
+            ),
+            # late, as nobody pairs it
+            "a/mask": image_message(Header(stamp=stamp_from_ns(1)), white),
+        }
+
+
+@contextmanager
+def vo_node(*ros_args: str) -> Iterator[None]:
+    """A real one in a process of its own, rgbd, in the frame of the camera."""
+    given = ["-p", "mode:=rgbd", "-p", "frame_id:=''", "-p", "num_threads:=1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "alike_ros.nodes.vo_node", "--ros-args", *given, *ros_args],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert any("waiting for messages" in line for line in process.stdout)
+        yield
+    finally:
+        process.terminate()
+        process.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +171,13 @@ def found_when(accept: Callable[[list[str]], bool], config: NodeConfig, *ros_arg
 
 
 RGBD = NodeConfig(mode="rgbd", frame_id="")
+
+
+COMPRESSED = replace(RGBD, image_transport="compressed", depth_transport="compressedDepth")
+REMAPPED = (
+    *("-r", "rgb/image:=/cam/color", "-r", "rgb/camera_info:=/cam/info"),
+    *("-r", "depth/image:=/cam/aligned"),
+)
 
 
 def bad(findings: list[Finding]) -> list[str]:
@@ -263,3 +331,46 @@ def test_our_running_node_is_asked_for_its_topics(driver: Driver) -> None:
     graph = next(f for f in found if f.area == "graph")
     assert graph.text == "our nodes: /robot/vo; examined: /rgb/camera_info, /rgb/image"
     assert not bad(found)
+
+
+def examined(config: NodeConfig, *ros_args: str) -> list[Finding]:
+    """The findings; all is well within some tries."""
+    for _ in range(TRIES):
+        found = examine_graph(config, 1.0, list(ros_args))
+        if not bad(found):
+            break
+    assert not bad(found)
+    return found
+
+
+def test_a_real_node_that_has_no_mask(driver: Driver) -> None:
+    driver.spoil = lambda messages: None
+    with vo_node():
+        found = examined(NodeConfig(frame_id=""))
+    graph = next(f for f in found if f.area == "graph")
+    assert graph.text == "our nodes: /vo; examined: /rgb/camera_info, /rgb/image, /depth/image"
+
+
+def test_a_real_node_with_a_mask_and_compressed_images(graph: None) -> None:
+    """By its own parameters and names; and, once it has ended, by the options."""
+    driver = CompressedDriver("/")
+    topics = "/cam/info, /cam/color/compressed, /cam/aligned/compressedDepth"
+    transports = ("-p", "image_transport:=compressed", "-p", "depth_transport:=compressedDepth")
+    try:
+        with vo_node(*REMAPPED, "-r", "mask:=/a/mask", *transports):
+            running = examined(NodeConfig(frame_id=""))
+        alone = examined(COMPRESSED, *REMAPPED)
+        texts = [f"{f.area} {f.text}" for f in running]
+        assert sorted(topics.split(", ")) == sorted(
+            next(t for t in texts if t.startswith("graph")).split("examined: ")[1].split(", ")
+        )
+        for found in (running, alone):
+            texts = [f"{f.area} {f.text}" for f in found]
+            assert any(t.startswith("/cam/aligned/compressedDepth 640x480, 100 %") for t in texts)
+            assert any("stamps are 0.0 ms from those of /cam/color/comp" in t for t in texts)
+        driver.spoil = lambda messages: setattr(messages["cam/info"], "width", 1280)
+        words = "/cam/info is for 1280x480, /cam/color/compressed is 640x480"
+        found = found_when(lambda texts: words in " ".join(texts), COMPRESSED, *REMAPPED)
+        assert any(words in text for text in found), found
+    finally:
+        driver.close()
