@@ -22,6 +22,10 @@ from alike_ros.geometry import Array, from_Rt
 
 #: Number of coefficients of each distortion model of ROS' CameraInfo (REP-104).
 DISTORTION_MODELS = {"plumb_bob": (4, 5), "rational_polynomial": (8,), "equidistant": (4,)}
+#: Rays at z = 1 reach infinity at 90 degrees; behind that they would point the opposite way.
+MAX_ANGLE_DEG = 85.0
+#: OpenCV takes pixels of a fisheye that are farther out, at fx = fy = 1, for pixels there.
+_OPENCV_REACH = np.pi / 2
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,41 @@ class Camera:
     def fx(self) -> float:
         """Horizontal focal length, pixels."""
         return float(self.K[0, 0])
+
+    @cached_property
+    def _reach(self) -> float:
+        """How far from the principal point, at fx = fy = 1, pixels have rays."""
+        if self.distortion_model != "equidistant" or not any(self.distortion):
+            return float(np.inf)
+        angles = np.linspace(0, np.radians(MAX_ANGLE_DEG), 1000)
+        radii = angles * np.polynomial.polynomial.polyval(angles**2, (1, *self.distortion))
+        shrinks = np.diff(radii) <= 0  # far out, polynomials of some lenses turn back
+        end = int(shrinks.argmax()) if shrinks.any() else -1
+        return min(float(radii[end]), _OPENCV_REACH)
+
+    def has_ray(self, keypoints: NDArray[Any]) -> NDArray[np.bool_]:
+        """Mask (N,) of the pixels (N, 2) of which `bearings` are true.
+
+        All of them but, with equidistant distortion, those that look farther to the side than
+        MAX_ANGLE_DEG, or than the distortion is defined.
+        """
+        if np.isinf(self._reach):
+            return np.ones(len(keypoints), np.bool_)
+        x, y = ((keypoints - self.K[:2, 2]) / self.K[[0, 1], [0, 1]]).T
+        return np.asarray(np.hypot(x, y) < self._reach)
+
+    def border(self) -> Array:
+        """Pixels (N, 2) around the image, or around the part of it that has rays."""
+        x, y = np.arange(self.width), np.arange(self.height)
+        sides = [
+            *(np.stack([x, np.full_like(x, end)], axis=1) for end in (0, self.height - 1)),
+            *(np.stack([np.full_like(y, end), y], axis=1) for end in (0, self.width - 1)),
+        ]
+        centre, focal = self.K[:2, 2], self.K[[0, 1], [0, 1]]
+        outwards = (np.concatenate(sides) - centre) / focal
+        radii = np.linalg.norm(outwards, axis=1, keepdims=True)
+        inside = np.minimum(1, 0.999 * self._reach / np.maximum(radii, 1e-12))
+        return np.asarray(centre + outwards * inside * focal)
 
     def bearings(self, keypoints: NDArray[Any]) -> Array:
         """Pixels (N, 2) of the distorted image -> rays (N, 2), (x, y) at z = 1."""

@@ -42,6 +42,12 @@ class Features:
         """The k best."""
         return Features(self.keypoints[:k], self.scores[:k], self.descriptors[:k])
 
+    def where(self, kept: NDArray[np.bool_]) -> Features:
+        """Those of a mask (N,), in the same order."""
+        if kept.all():
+            return self
+        return Features(self.keypoints[kept], self.scores[kept], self.descriptors[kept])
+
 
 class Extractor(Protocol):
     """Anything that turns an image into features."""

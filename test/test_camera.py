@@ -39,6 +39,65 @@ def test_undistorted_keypoints_are_those_of_a_pinhole(camera):
     np.testing.assert_allclose(camera.undistort(camera.project(points)), wanted, atol=1e-6)
 
 
+#: An Intel T265: the image, of 848x800, shows more than a half-space.
+WIDE = Camera(
+    848,
+    800,
+    np.array([[286.0, 0, 424], [0, 286, 400], [0, 0, 1]]),
+    (-0.0071, 0.0431, -0.0408, 0.0072),
+    "equidistant",
+)
+
+
+def pixels_at(camera, angle_deg):
+    """Of directions all around that are so far off the axis: the model as it is defined."""
+    angle = np.radians(angle_deg)
+    k1, k2, k3, k4 = camera.distortion
+    radius = angle * (1 + k1 * angle**2 + k2 * angle**4 + k3 * angle**6 + k4 * angle**8)
+    around = np.linspace(0, 2 * np.pi, 100)
+    directions = np.stack([np.cos(around), np.sin(around)], axis=1)
+    return directions, camera.K[:2, 2] + radius * camera.fx * directions
+
+
+def test_rays_of_a_lens_that_sees_sideways():
+    for angle_deg in (1, 45, 80, 84.9):
+        directions, pixels = pixels_at(WIDE, angle_deg)
+        assert WIDE.has_ray(pixels).all()
+        expected = np.tan(np.radians(angle_deg)) * directions
+        np.testing.assert_allclose(WIDE.bearings(pixels), expected, rtol=1e-6, atol=1e-12)
+    for angle_deg in (85.1, 90, 95, 110):
+        assert not WIDE.has_ray(pixels_at(WIDE, angle_deg)[1]).any()
+    assert WIDE.has_ray(np.empty((0, 2))).shape == (0,)
+
+
+def test_every_pixel_that_has_a_ray_comes_back():
+    """Also of lenses whose polynomial turns back, or goes beyond what OpenCV inverts."""
+    grid = np.stack(np.meshgrid(np.arange(0, 848, 5), np.arange(0, 800, 5)), -1).reshape(-1, 2)
+    for distortion in (WIDE.distortion, (0.3, 0, 0, 0), (-0.3, 0, 0, 0), (0.0, 0, 0, -0.01)):
+        camera = Camera(848, 800, WIDE.K, distortion, "equidistant")
+        seen = grid[camera.has_ray(grid)]
+        assert 0.1 < len(seen) / len(grid) < 0.9
+        points = camera.unproject(seen, np.ones(len(seen)))
+        np.testing.assert_allclose(camera.project(points), seen, atol=1e-6)
+        assert (points[:, :2] * (seen - camera.K[:2, 2]) >= 0).all()
+
+
+def test_all_pixels_of_other_lenses_have_rays(camera):
+    assert camera.has_ray(np.array([[0.0, 0], [639, 479], [1e4, 1e4]])).all() == (
+        camera.distortion_model != "equidistant"
+    )
+    x, y = np.abs(camera.bearings(camera.border())).max(axis=0)
+    corners = camera.bearings(np.array([[0.0, 0], [639, 0], [0, 479], [639, 479]]))
+    assert x >= np.abs(corners[:, 0]).max() - 1e-9
+    assert y >= np.abs(corners[:, 1]).max() - 1e-9
+
+
+def test_border_of_what_has_rays():
+    x, y = np.abs(WIDE.bearings(WIDE.border())).max(axis=0)
+    assert 10.5 < x <= np.tan(np.radians(85))  # 11.06 measured
+    assert 10.5 < y <= np.tan(np.radians(85))
+
+
 def test_nothing_in_nothing_out(camera):
     assert camera.bearings(np.empty((0, 2))).shape == (0, 2)
     assert camera.project(np.empty((0, 3))).shape == (0, 2)

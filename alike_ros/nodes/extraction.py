@@ -105,8 +105,9 @@ class Extraction:
             self._publishers, headers, extracted.features, cameras, strict=True
         ):
             if publisher.get_subscription_count():
-                bearings = one.bearings(features.keypoints)
-                publisher.publish(cloud_from_features(header, features, bearings))
+                seen = features.where(one.has_ray(features.keypoints))
+                bearings = one.bearings(seen.keypoints)
+                publisher.publish(cloud_from_features(header, seen, bearings))
         if not self._picture.get_subscription_count():
             self._tracks.forget()
             return

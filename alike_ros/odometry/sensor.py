@@ -32,9 +32,7 @@ class Sensor:
                 )
             self._stereo = camera
         self.camera = camera.left if isinstance(camera, StereoCamera) else camera
-        last = np.array([self.camera.width - 1, self.camera.height - 1])
-        corners = self.camera.bearings(np.stack([np.zeros(2), last]))
-        self.half_size = np.abs(corners).max(axis=0)
+        self.half_size = np.abs(self.camera.bearings(self.camera.border())).max(axis=0)
 
     @property
     def is_metric(self) -> bool:
@@ -67,7 +65,8 @@ class Sensor:
     def view(
         self, stamp_ns: int, features: Features, depth: NDArray[Any] | None, right: Features | None
     ) -> View:
-        """The view of one frame; raises DataError for what the mode lacks."""
+        """The view of one frame, of what has rays; raises DataError for what the mode lacks."""
+        features = features.where(self.camera.has_ray(features.keypoints))
         depths = self._depths(features, depth, right)
         return View(
             stamp_ns,
@@ -91,6 +90,7 @@ class Sensor:
         if self._stereo is not None:
             if right is None:
                 raise DataError("mode stereo needs the right image's features with every frame")
+            right = right.where(self._stereo.right.has_ray(right.keypoints))
             floor = config.matching.min_similarity
             return stereo_depth(self._stereo, features, right, config.depth, floor)
         return np.full(len(features), np.nan)

@@ -15,6 +15,7 @@ from robot import Robot, header
 from ros_helpers import rendered
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
+from alike_ros.camera import Camera
 from alike_ros.config import Config
 from alike_ros.data import CameraFrame
 from alike_ros.images import image_from_message
@@ -173,6 +174,25 @@ def test_best_keypoints_are_those_outside_of_the_mask(
                 one.publish(message)
         assert robot.spin(robot.statuses)
     assert counts == [[200] * (1 if mode == "rgbd" else 2)]
+
+
+def test_keypoints_that_have_no_ray_are_not_published(robot: Robot) -> None:
+    """A lens of which the image shows 215 degrees from left to right."""
+    K = np.array([[170.0, 0, 320], [0, 170, 240], [0, 0, 1]])
+    robot.camera = Camera(640, 480, K, (0.0, 0.0, 0.0, 1e-6), "equidistant")
+    robot.listen(PointCloud2, "keypoints", INPUT)
+    robot.calibrate()
+    frame = next(iter(rendered("rgbd", 1)))
+    robot.show(frame)
+    assert robot.spin(lambda: robot.received["keypoints"])
+    cloud = robot.received["keypoints"][0]
+    rays = np.frombuffer(cloud.data, np.uint8).reshape(-1, cloud.point_step)[:, :8].view("<f4")
+    keypoints = features_from_cloud(cloud).keypoints
+    assert len(keypoints) > 300
+    angles = np.hypot(*(keypoints - K[:2, 2]).T) / 170
+    assert np.degrees(angles.max()) < 85.1
+    expected = (keypoints - K[:2, 2]) / 170 * (np.tan(angles) / angles)[:, None]
+    np.testing.assert_allclose(rays, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_tracks_are_drawn_while_somebody_looks(
