@@ -268,13 +268,14 @@ def test_published_figures_are_reproduced(
         pytest.skip("no scenes or released weights in ../shared")
     extractor = load_extractor(Config(model=str(weights), engine_cache_dir=str(tmp_path)))
     assert isinstance(extractor, OnnxExtractor)
-    outputs: dict[bytes, list[NDArray[np.float32]]] = {}
+    outputs: dict[bytes, dict[str, NDArray[np.float32]]] = {}
     run = extractor.run
 
-    def run_once(image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    def run_once(image: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         key = image[::50].tobytes()
         if key not in outputs:
-            outputs[key] = [array.copy() for array in run(image)]  # it uses them again
+            # it uses the arrays again
+            outputs[key] = {name: array.copy() for name, array in run(image).items()}
         return outputs[key]
 
     extractor.run = run_once  # type: ignore[method-assign]
