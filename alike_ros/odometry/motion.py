@@ -13,6 +13,8 @@ from alike_ros.geometry import Array, adjoint, from_Rt, inverse, rotation_exp, r
 _ANGULAR_ACCELERATION = 2.0
 #: No camera takes images at a higher rate than these seconds allow.
 _SHORTEST_S = 1e-3
+#: Poses that are closer in time than this tell no velocity: their errors are as large as the step.
+_TELLING_S = 5e-3
 
 
 class Gyroscope(Protocol):
@@ -46,7 +48,8 @@ class Motion:
     def __init__(self, bridge_s: float, gyroscope: Gyroscope = no_gyroscope) -> None:
         self.bridge_s = bridge_s
         self._gyroscope = gyroscope
-        self._before: Moment | None = None
+        self._before: Moment | None = None  # tells the velocity
+        self._next_before: Moment | None = None
         self._last: Moment | None = None
 
     @property
@@ -56,9 +59,11 @@ class Motion:
         return self._last
 
     def remember(self, moment: Moment) -> None:
-        """A tracked pose; a velocity across a long gap says nothing."""
-        is_near = self._last is not None and self.bridges(moment.stamp_ns)
-        self._before = self._last if is_near else None
+        """A tracked pose; a velocity across a long gap, or hardly any, says nothing."""
+        if self._next_before is None or not self.bridges(moment.stamp_ns):
+            self._before, self._next_before = None, moment
+        elif moment.stamp_ns - self._next_before.stamp_ns >= _TELLING_S * 1e9:
+            self._before, self._next_before = self._next_before, moment
         self._last = moment
 
     def bridges(self, stamp_ns: int) -> bool:

@@ -1,0 +1,36 @@
+"""Where the camera is expected, and how sure that is."""
+
+import numpy as np
+import pytest
+
+from alike_ros.geometry import from_Rt
+from alike_ros.odometry.motion import Moment, Motion
+
+MS = 1_000_000
+
+
+def remembered(stamps_ms, shifts_m):
+    """A motion along x that was tracked at these times."""
+    motion = Motion(bridge_s=0.3)
+    for ms, x in zip(stamps_ms, shifts_m, strict=True):
+        pose = from_Rt(np.eye(3), [x, 0, 0])
+        motion.remember(Moment(round(ms * MS), pose, np.zeros((6, 6))))
+    return motion
+
+
+@pytest.mark.parametrize("apart_ms", [1e-6, 1.0, 4.0])
+def test_stamps_that_are_almost_equal_tell_no_velocity(apart_ms):
+    """One metre a second; poses are off by 4 mm, which in 1 ns is no velocity."""
+    motion = remembered([0, 33, 66, 66 + apart_ms], [0, 0.033, 0.066, 0.070])
+    ahead = motion.predicted(166 * MS)[0, 3] - 0.070
+    assert ahead == pytest.approx(0.1, abs=0.015)  # measured 0.105 to 0.112
+    first = remembered([0, apart_ms], [0, 0.004])
+    assert first.predicted(100 * MS)[0, 3] == 0.004
+
+
+def test_a_fast_camera_has_a_velocity_of_late():
+    """At 1000 Hz, from 1 m/s to 3 m/s: the velocity is that of the last hundredth of a second."""
+    ms = np.arange(200)
+    metres = np.where(ms < 100, ms, 100 + 3 * (ms - 100)) * 1e-3
+    motion = remembered(ms, metres)
+    assert motion.predicted(300 * MS)[0, 3] - metres[-1] == pytest.approx(0.3, abs=0.01)
