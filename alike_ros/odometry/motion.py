@@ -11,6 +11,8 @@ from alike_ros.geometry import Array, adjoint, from_Rt, inverse, rotation_exp, r
 
 #: Of a camera in the hand, rad/s^2: what a prediction is off by.
 _ANGULAR_ACCELERATION = 2.0
+#: The same, rad/s: what its velocity may be where no two poses have told it yet.
+_ANGULAR_VELOCITY = 0.5
 #: No camera takes images at a higher rate than these seconds allow.
 _SHORTEST_S = 1e-3
 #: Poses that are closer in time than this tell no velocity: their errors are as large as the step.
@@ -94,12 +96,17 @@ class Motion:
     def covariance(self, stamp_ns: int, distance: float) -> Array:
         """Of the predicted pose (6, 6): the velocity changes like that of a hand-held camera.
 
+        After the first pose of a map, or the first after a long gap, it is not known at all.
+
         Shifts are taken to look as large as turns on things at a distance, which needs no unit of
         length.
         """
         last = self.last
         to_cam = adjoint(inverse(self.predicted(stamp_ns)) @ last.world_from_cam)
-        turn = _ANGULAR_ACCELERATION / 2 * self.gap_s(stamp_ns) ** 2
+        gap_s = self.gap_s(stamp_ns)
+        turn = _ANGULAR_ACCELERATION / 2 * gap_s**2
+        if self._before is None:
+            turn += _ANGULAR_VELOCITY * gap_s
         drift = np.diag([(turn * distance) ** 2] * 3 + [turn**2] * 3)
         return np.asarray(to_cam @ last.covariance @ to_cam.T + drift)
 

@@ -101,7 +101,7 @@ class VisualOdometry:
         self._origin = world_from_cam, covariance
         self._motion = Motion(self.config.tracking.bridge_s, self._gyroscope)
         self._last_inliers = 0
-        self._lost_frames = 0
+        self._missed_frames = self._lost_frames = 0  # without a pose by matching; without any
 
     @property
     def readout_s(self) -> float:
@@ -217,7 +217,7 @@ class VisualOdometry:
         last = inverse(self._motion.last.world_from_cam)
         shared = local_map.shared(local_map.in_view(last, self._sensor.half_size))
         order = np.argsort(-shared, kind="stable")
-        first = self._lost_frames * _TRIED % len(order)
+        first = self._missed_frames * _TRIED % len(order)
         for i in order[first : first + _TRIED]:
             yield local_map.keyframes[i]
 
@@ -288,7 +288,7 @@ class VisualOdometry:
         pose, covariance = tracked.world_from_cam, tracked.covariance + stretched @ stretched.T
         self._motion.remember(Moment(tracked.view.stamp_ns, pose, covariance))
         self._last_inliers = num_inliers
-        self._lost_frames = 0
+        self._missed_frames = self._lost_frames = 0
         return self._estimate(
             tracked.view,
             Status.TRACKING,
@@ -305,7 +305,7 @@ class VisualOdometry:
         It starts where the bridge ended, and as uncertain as the time since then makes it.
         """
         motion = self._motion
-        self._lost_frames += 1
+        self._missed_frames += 1
         points = transform(inverse(motion.last.world_from_cam), local_map.positions)
         distance = float(np.median(np.linalg.norm(points, axis=1)))
         predicted = motion.predicted(view.stamp_ns)
@@ -314,6 +314,7 @@ class VisualOdometry:
             return self._estimate(
                 view, Status.DEGRADED, world_from_cam=predicted, covariance=covariance
             )
+        self._lost_frames += 1
         countdown = self.config.reset_countdown
         if countdown and self._lost_frames >= countdown:
             self._new_map(predicted, covariance)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alike_ros.geometry import from_Rt
+from alike_ros.geometry import from_Rt, rotation_exp, rotation_log
 from alike_ros.odometry.motion import Moment, Motion
 
 MS = 1_000_000
@@ -34,3 +34,15 @@ def test_a_fast_camera_has_a_velocity_of_late():
     metres = np.where(ms < 100, ms, 100 + 3 * (ms - 100)) * 1e-3
     motion = remembered(ms, metres)
     assert motion.predicted(300 * MS)[0, 3] - metres[-1] == pytest.approx(0.3, abs=0.01)
+
+
+def test_a_velocity_that_nothing_has_told_is_uncertain():
+    """A camera in the hand turns by 0.5 rad/s, and things at 2 m pass by at 1 m/s."""
+    motion, gap_s = remembered([0], [0]), 0.1
+    turned = from_Rt(rotation_exp(np.array([0, 0.5 * gap_s, 0])), [gap_s, 0, 0])
+    error = np.concatenate([turned[:3, 3], rotation_log(turned[:3, :3])])
+    covariance = motion.covariance(100 * MS, distance=2.0)
+    nees = error @ np.linalg.solve(covariance, error) / 6
+    assert 0.1 < nees < 1  # measured 0.28; 8 by an acceleration alone
+    known = remembered([-33, 0], [0, 0])
+    assert np.trace(known.covariance(100 * MS, 2.0)) < 0.1 * np.trace(covariance)
