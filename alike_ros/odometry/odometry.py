@@ -35,7 +35,7 @@ from alike_ros.odometry.view import View
 
 #: Keyframes that a lost frame is matched with; other ones at the next frame.
 _TRIED = 3
-#: Share of what is usually found in a place, for a lost camera to be there, and
+#: Share of what is usually found in a place, for a camera to have got there, and
 _CONVINCING = 0.4
 #: how far from its last place, as a share of the distance of what it sees.
 _NEAR = 0.2
@@ -222,13 +222,11 @@ class VisualOdometry:
             yield local_map.keyframes[i]
 
     def _is_convincing(self, view: View, located: Located, local_map: LocalMap) -> bool:
-        """Whether a camera that was lost is where its view says: places may look alike.
+        """Whether the camera is where its view says: places may look alike.
 
         In another place, only some of what should be in view is found. Where the camera was last,
         less will do.
         """
-        if self._motion.bridges(view.stamp_ns):
-            return True
         points = transform(located.pose.cam_from_world, local_map.positions[located.rows])
         moved = located.world_from_cam[:3, 3] - self._motion.last.world_from_cam[:3, 3]
         if np.linalg.norm(moved) < _NEAR * np.median(np.linalg.norm(points, axis=1)):

@@ -147,8 +147,9 @@ def test_a_long_gap_is_lost_and_then_found(mode):
     assert {e.map_index for e in estimates} == {0}
 
 
+@pytest.mark.parametrize("gap_ms", [0, 200, 2000])
 @pytest.mark.parametrize(("share", "is_there"), [(0.15, False), (0.6, True)])
-def test_another_place_that_looks_alike_is_no_return(share, is_there):
+def test_another_place_that_looks_alike_is_no_return(share, is_there, gap_ms):
     """A share of the points is in both: furniture of the same kind, or much that has changed."""
     poses, scene, other = walk(40), Scene(), Scene(seed=1)
     same = scene.rng.random(len(scene.points)) < share
@@ -158,11 +159,12 @@ def test_another_place_that_looks_alike_is_no_return(share, is_there):
         place, away = (scene, 0.0) if i < 20 else (other, 3.0)  # metres; 7 to what is seen
         features, depths = place.see(from_Rt(np.eye(3), np.array([away, 0, 0])) @ pose)
         depth = depth_image(features, depths)
-        stamp_ns = i * 33_000_000 + (i >= 20) * 2_000_000_000  # two seconds between the places
+        stamp_ns = i * 33_000_000 + (i >= 20) * gap_ms * 1_000_000  # between the places
         estimates.append(odometry.track(stamp_ns, features, depth))
     assert {e.status for e in estimates[:20]} == {Status.TRACKING}
-    expected = Status.TRACKING if is_there else Status.LOST
-    assert {e.status for e in estimates[20:]} == {expected}
+    after = [e.status for e in estimates[20:]]
+    assert set(after) == {Status.TRACKING} if is_there else Status.TRACKING not in after
+    assert is_there or after[-1] is Status.LOST  # the gap is bridged for 0.3 s at most
 
 
 def test_a_new_map_starts_where_the_velocity_brought_the_camera():
