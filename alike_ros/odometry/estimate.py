@@ -11,7 +11,7 @@ from alike_ros.geometry import Array
 class Status(Enum):
     """State of the odometry after a frame."""
 
-    INITIALISING = "initialising"  # mono: two views with enough parallax are still to come
+    INITIALISING = "initialising"  # no map yet: too few depths; mono: too little parallax
     TRACKING = "tracking"
     DEGRADED = "degraded"  # no match for a moment: the pose is a prediction
     LOST = "lost"
@@ -45,4 +45,4 @@ class Estimate:
     num_inliers: int = 0
     is_keyframe: bool = False  # this frame became a keyframe
     metric_scale: bool = False  # False: mono, lengths are in an arbitrary unit
-    map_index: int = 0  # counts new maps after a loss: poses of different maps may be apart
+    map_index: int = 0  # counts new maps: poses of different maps may be apart

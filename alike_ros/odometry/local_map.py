@@ -105,6 +105,11 @@ class LocalMap:
         inside = (z > 0) & (abs(x) < half_size[0] * z) & (abs(y) < half_size[1] * z)
         return np.nonzero(inside)[0]
 
+    def distance(self, world_from_cam: Array) -> float:
+        """Median distance of the landmarks from a camera; 0 where there are none."""
+        away = np.linalg.norm(self.positions - world_from_cam[:3, 3], axis=1)
+        return float(np.median(away)) if len(away) else 0.0
+
     def add(self, keyframe: Keyframe, keypoints: Rows, positions: Array, spread: Array) -> Rows:
         """New landmarks (n, 3) at keypoints (n,) of a keyframe; returns their rows."""
         rows = np.arange(len(self), len(self) + len(keypoints))

@@ -21,8 +21,6 @@ from alike_ros.odometry.window import select
 
 #: Keyframes with which a new one triangulates landmarks.
 _NEIGHBOURS = 3
-#: A measured depth makes a landmark up to this relative error; beyond, only bearings count.
-_MAX_DEPTH_ERROR = 0.2
 #: A landmark that is found in less than this share of the frames that it should be in is weak.
 _MIN_FOUND = 0.25
 #: Keyframes whose landmarks others see to this share are redundant.
@@ -108,9 +106,7 @@ class Mapper:
     def _add_measured(self, keyframe: Keyframe) -> None:
         """Landmarks where the depth is known well enough and no landmark is yet."""
         view = keyframe.view
-        with np.errstate(invalid="ignore"):
-            sure = view.depth_sigmas < _MAX_DEPTH_ERROR * view.depths
-        new = np.nonzero(sure & (keyframe.landmarks < 0))[0]
+        new = np.nonzero(view.is_sure & (keyframe.landmarks < 0))[0]
         positions = transform(keyframe.world_from_cam, view.points_in_cam[new])
         along = view.rays[new] @ keyframe.world_from_cam[:3, :3].T
         self._map.add(keyframe, new, positions, along * view.depth_sigmas[new, None])

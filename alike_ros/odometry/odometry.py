@@ -24,6 +24,7 @@ from alike_ros.matching import match_mutual
 from alike_ros.odometry.adjuster import Background, adjust_now
 from alike_ros.odometry.estimate import Estimate, Status
 from alike_ros.odometry.inheritance import carried, stretch
+from alike_ros.odometry.keyframing import is_due
 from alike_ros.odometry.local_map import Keyframe, LocalMap
 from alike_ros.odometry.localisation import Located, Matcher, locate
 from alike_ros.odometry.mapping import Mapper
@@ -42,10 +43,6 @@ _NEAR = 0.2
 #: Mono: where two poses explain the first two views, these times the parallax is waited for. A
 #: wrong one gets implausible meanwhile, but before a plane that goes on for ever, none does.
 _AMBIGUOUS = 3
-#: A keyframe agrees with this share of what it is matched with,
-_AGREEING = 0.4
-#: unless inliers have come down to this multiple of the fewest that count as tracked.
-_SAFE = 2
 
 
 class VisualOdometry:
@@ -139,7 +136,7 @@ class VisualOdometry:
         if self._map is None:
             return self._start(view)
         self._mapper.collect()
-        if not len(self._map):
+        if not len(self._map) and not self._sensor.is_metric:
             return self._initialise(view, self._map)
         motion, gap_s = self._motion, self._motion.gap_s(stamp_ns)
         turn_rate = motion.turn_rate(stamp_ns)
@@ -165,18 +162,20 @@ class VisualOdometry:
     def _start(self, view: View) -> Estimate:
         """The first frame of a map, if there is anything to see."""
         world_from_cam, covariance = self._origin
-        metric = self._sensor.is_metric
-        enough = np.isfinite(view.depths).sum() if metric else len(view.bearings)
-        if enough < self.config.tracking.min_inliers:
+        if self._offered(view) < self.config.tracking.min_inliers:
             return self._estimate(view, Status.INITIALISING)
         self._map = LocalMap(view.descriptors.shape[1])
         self._mapper = Mapper(self._map, self._sensor, self._match, self._adjuster)
         keyframe = self._reference = Keyframe(view, world_from_cam, covariance)
         self._mapper.insert(keyframe, adjust=False)
-        if not metric:
+        if not self._sensor.is_metric:
             return self._estimate(view, Status.INITIALISING, is_keyframe=True)
         landmarks = len(self._map)
         return self._moved_on(keyframe, num_matches=landmarks, num_inliers=landmarks)
+
+    def _offered(self, view: View) -> int:
+        """How many landmarks a map has that starts with this view; in mono, how many it may."""
+        return int(view.is_sure.sum()) if self._sensor.is_metric else len(view.bearings)
 
     def _initialise(self, view: View, local_map: LocalMap) -> Estimate:
         """Mono: the first landmarks, from two views with enough parallax.
@@ -249,29 +248,11 @@ class VisualOdometry:
         pose = located.world_from_cam
         covariance = located.pose.covariance + carried(reference, pose)
         tracked = Keyframe(view, pose, covariance, exposure, stretch(reference, pose))
-        is_keyframe = self._is_due(local_map, reference, int(shared.max()), located)
+        is_keyframe = is_due(view, located, reference, int(shared.max()), local_map, self._sensor)
         if is_keyframe:
             local_map.observe(tracked, located.rows, located.keypoints)
             self._mapper.insert(tracked)
         return self._moved_on(tracked, is_keyframe, located.num_matches, len(located))
-
-    def _is_due(
-        self, local_map: LocalMap, reference: Keyframe, shared: int, located: Located
-    ) -> bool:
-        """Whether little is left of what the most alike keyframe saw, or it saw it elsewise.
-
-        A view that hardly agrees with the map is blurred or bent by a rolling shutter: a better
-        one will come, unless the map is about to go out of sight.
-        """
-        keyframe = self.config.keyframe
-        is_safe = len(located) > _SAFE * self.config.tracking.min_inliers
-        if is_safe and len(located) < _AGREEING * located.num_matches:
-            return False
-        if shared < keyframe.min_overlap * reference.most_inliers:
-            return True
-        points = local_map.positions[located.rows]
-        centres = reference.world_from_cam[:3, 3], located.world_from_cam[:3, 3]
-        return float(np.median(parallax_deg(points, *centres))) > keyframe.max_parallax_deg
 
     def _moved_on(
         self,
@@ -300,14 +281,18 @@ class VisualOdometry:
     def _without_pose(self, view: View, local_map: LocalMap) -> Estimate:
         """Bridges a short gap by the velocity; is lost in a longer one, until a new map starts.
 
-        It starts where the bridge ended, and as uncertain as the time since then makes it.
+        It starts where the bridge ended, and as uncertain as the time since then makes it. A map
+        that no view has ever matched gives way to a better one at once.
         """
         motion = self._motion
         self._missed_frames += 1
-        points = transform(inverse(motion.last.world_from_cam), local_map.positions)
-        distance = float(np.median(np.linalg.norm(points, axis=1)))
+        distance = local_map.distance(motion.last.world_from_cam)
         predicted = motion.predicted(view.stamp_ns)
         covariance = motion.covariance(view.stamp_ns, distance)
+        if self._is_stillborn(view, local_map):
+            self._new_map(predicted, covariance)
+            self._map_index += 1
+            return self._start(view)
         if motion.bridges(view.stamp_ns):
             return self._estimate(
                 view, Status.DEGRADED, world_from_cam=predicted, covariance=covariance
@@ -318,6 +303,17 @@ class VisualOdometry:
             self._new_map(predicted, covariance)
             self._map_index += 1
         return self._estimate(view, Status.LOST)
+
+    def _is_stillborn(self, view: View, local_map: LocalMap) -> bool:
+        """Whether nothing ever matched the map, which began with a dark view, and this one may do.
+
+        As long as the gap is bridged, only more landmarks are better.
+        """
+        if local_map.found.max(initial=1) > 1:
+            return False
+        if self._motion.bridges(view.stamp_ns):
+            return self._sensor.is_metric and self._offered(view) > len(local_map)
+        return self._offered(view) >= self.config.tracking.min_inliers
 
     def _estimate(self, view: View, status: Status, **values: Any) -> Estimate:
         return Estimate(

@@ -16,6 +16,9 @@ from alike_ros.geometry import Array, turned
 from alike_ros.matching import match_pairs, pairs_between
 from alike_ros.odometry.shutter import STRAIGHT, Bend
 
+#: A measured depth makes a landmark up to this relative error; beyond, only bearings count.
+_MAX_DEPTH_ERROR = 0.2
+
 
 @dataclass(frozen=True)
 class View:
@@ -43,6 +46,12 @@ class View:
     def points_in_cam(self) -> Array:
         """(N, 3), NaN where the depth is unknown."""
         return self.rays * self.depths[:, None]
+
+    @property
+    def is_sure(self) -> NDArray[np.bool_]:
+        """Mask (N,) of the depths that are known well enough to make landmarks."""
+        with np.errstate(invalid="ignore"):
+            return self.depth_sigmas < _MAX_DEPTH_ERROR * self.depths
 
     def straightened(self, bend: Bend) -> View:
         """As a global shutter would have taken it when the middle row was read.

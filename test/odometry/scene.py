@@ -11,6 +11,9 @@ from alike_ros.geometry import from_Rt, inverse, rotation_exp, transform
 K = np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]])
 CAMERA = Camera(640, 480, K)
 STEREO = StereoCamera.rectified(CAMERA, CAMERA, 0.1)
+NOTHING = Features(
+    np.empty((0, 2), np.float32), np.empty(0, np.float32), np.empty((0, 64), np.float32)
+)
 
 
 class Scene:
@@ -57,6 +60,18 @@ def depth_image(features: Features, depths: np.ndarray) -> np.ndarray:
     for (x, y), z in zip(np.round(features.keypoints).astype(int), depths, strict=True):
         depth[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2] = z
     return depth
+
+
+def measured(mode: str, features: Features, depths: np.ndarray) -> dict:
+    """What a mode wants beside the features, as arguments of `track`."""
+    if mode == "mono":
+        return {}
+    if mode == "rgbd":
+        return {"depth": depth_image(features, depths)}
+    disparity = CAMERA.fx * STEREO.baseline / depths
+    keypoints = features.keypoints - np.stack([disparity, 0 * disparity], 1)
+    right = Features(keypoints.astype(np.float32), features.scores, features.descriptors)
+    return {"right": right}
 
 
 def when_read(in_cam: np.ndarray, bend: np.ndarray) -> np.ndarray:

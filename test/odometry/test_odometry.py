@@ -4,23 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scene import CAMERA, STEREO, Scene, depth_image, walk
+from scene import CAMERA, NOTHING, STEREO, Scene, depth_image, measured, walk
 
 from alike_ros.backends import load_extractor
 from alike_ros.config import Config, override
 from alike_ros.data import open_sequence
 from alike_ros.data.perturbation import perturb
 from alike_ros.errors import ConfigError, DataError
-from alike_ros.features import Features
 from alike_ros.geometry import from_Rt, inverse, rotation_angle, rotation_exp
 from alike_ros.odometry import Status, VisualOdometry
 from alike_ros.odometry.odometry import no_gyroscope
 from alike_ros.replay import replay
 from alike_ros.results import Run, measure
-
-NOTHING = Features(
-    np.empty((0, 2), np.float32), np.empty(0, np.float32), np.empty((0, 64), np.float32)
-)
 
 
 def follow(mode, poses, scene=None, gap=lambda i: False, **options):
@@ -31,16 +26,11 @@ def follow(mode, poses, scene=None, gap=lambda i: False, **options):
     estimates = []
     for i, pose in enumerate(poses):
         features, depths = scene.see(pose)
-        depth = depth_image(features, depths) if mode == "rgbd" else None
-        right = None
-        if mode == "stereo":
-            disparity = CAMERA.fx * STEREO.baseline / depths
-            keypoints = features.keypoints - np.stack([disparity, 0 * disparity], 1)
-            right = Features(keypoints.astype(np.float32), features.scores, features.descriptors)
+        more = measured(mode, features, depths)
         if gap(i):
-            features = right = NOTHING
-            right = NOTHING if mode == "stereo" else None
-        estimates.append(odometry.track(i * 33_000_000, features, depth, right))
+            features = NOTHING
+            more |= {"right": NOTHING} if mode == "stereo" else {}
+        estimates.append(odometry.track(i * 33_000_000, features, **more))
     return estimates
 
 
