@@ -35,6 +35,10 @@ class Estimate:
     tracking.calibration_error is added, by the way and the turn that are left since the first
     camera. Wrong stamps are not in it.
     In mono, lengths are in the map's unit, whose own drift is not told either.
+
+    own_covariance (6, 6) is the part of it that no other frame has in common with this one: that
+    of the view in the map, or of the prediction from the last one. It tells how sure a velocity
+    is. None where the pose is.
     """
 
     stamp_ns: int
@@ -46,3 +50,4 @@ class Estimate:
     is_keyframe: bool = False  # this frame became a keyframe
     metric_scale: bool = False  # False: mono, lengths are in an arbitrary unit
     map_index: int = 0  # counts new maps: poses of different maps may be apart
+    own_covariance: Array | None = None

@@ -93,21 +93,24 @@ class Motion:
         step = inverse(self.last.world_from_cam) @ self.predicted(stamp_ns)
         return rotation_log(step[:3, :3]) / ahead_s
 
-    def covariance(self, stamp_ns: int, distance: float) -> Array:
-        """Of the predicted pose (6, 6): the velocity changes like that of a hand-held camera.
+    def drift(self, stamp_ns: int, distance: float) -> Array:
+        """Covariance (6, 6) of the way from the last pose to the predicted one.
 
-        After the first pose of a map, or the first after a long gap, it is not known at all.
-
-        Shifts are taken to look as large as turns on things at a distance, which needs no unit of
-        length.
+        The velocity changes like that of a hand-held camera; after the first pose of a map, or the
+        first after a long gap, it is not known at all. Shifts are taken to look as large as turns
+        on things at a distance, which needs no unit of length.
         """
-        last = self.last
-        to_cam = adjoint(inverse(self.predicted(stamp_ns)) @ last.world_from_cam)
         gap_s = self.gap_s(stamp_ns)
         turn = _ANGULAR_ACCELERATION / 2 * gap_s**2
         if self._before is None:
             turn += _ANGULAR_VELOCITY * gap_s
-        drift = np.diag([(turn * distance) ** 2] * 3 + [turn**2] * 3)
+        return np.diag([(turn * distance) ** 2] * 3 + [turn**2] * 3)
+
+    def covariance(self, stamp_ns: int, distance: float) -> Array:
+        """Of the predicted pose (6, 6): that of the last one, and the drift since then."""
+        last = self.last
+        to_cam = adjoint(inverse(self.predicted(stamp_ns)) @ last.world_from_cam)
+        drift = self.drift(stamp_ns, distance)
         return np.asarray(to_cam @ last.covariance @ to_cam.T + drift)
 
     def gap_s(self, stamp_ns: int) -> float:

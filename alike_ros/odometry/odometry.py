@@ -31,7 +31,7 @@ from alike_ros.odometry.mapping import Mapper
 from alike_ros.odometry.motion import Gyroscope, Moment, Motion, no_gyroscope
 from alike_ros.odometry.sensor import Sensor
 from alike_ros.odometry.shutter import Exposure, Shutter
-from alike_ros.odometry.two_views import relative_pose
+from alike_ros.odometry.two_views import relative_covariance, relative_pose
 from alike_ros.odometry.view import View
 
 #: Keyframes that a lost frame is matched with; other ones at the next frame.
@@ -171,7 +171,7 @@ class VisualOdometry:
         if not self._sensor.is_metric:
             return self._estimate(view, Status.INITIALISING, is_keyframe=True)
         landmarks = len(self._map)
-        return self._moved_on(keyframe, num_matches=landmarks, num_inliers=landmarks)
+        return self._moved_on(keyframe, np.zeros((6, 6)), True, landmarks, landmarks)
 
     def _offered(self, view: View) -> int:
         """How many landmarks a map has that starts with this view; in mono, how many it may."""
@@ -198,9 +198,12 @@ class VisualOdometry:
         gap_s = (view.stamp_ns - first.view.stamp_ns) * 1e-9
         first.exposure = Exposure(rotation_log(first_from_cam[:3, :3]) / gap_s, np.zeros(3), 0.0)
         pose = first.world_from_cam @ first_from_cam
-        second = Keyframe(view, pose, first.covariance, first.exposure, stretch(first, pose))
+        agreeing = (bearings[result.inliers] for bearings in (bearings0, bearings1))
+        own = relative_covariance(result.cam1_from_cam0, *agreeing)
+        covariance = own + carried(first, pose)
+        second = Keyframe(view, pose, covariance, first.exposure, stretch(first, pose))
         self._mapper.insert_pair(second, matches[result.inliers])
-        return self._moved_on(second, num_matches=len(matches), num_inliers=result.num_inliers)
+        return self._moved_on(second, own, True, len(matches), result.num_inliers)
 
     def _restart(self, view: View, num_matches: int) -> Estimate:
         """Mono: the first view is out of sight, so the map starts here."""
@@ -246,20 +249,22 @@ class VisualOdometry:
         self._reference = reference
         reference.most_inliers = max(reference.most_inliers, int(shared.max()))
         pose = located.world_from_cam
-        covariance = located.pose.covariance + carried(reference, pose)
+        own = located.pose.covariance
+        covariance = own + carried(reference, pose)
         tracked = Keyframe(view, pose, covariance, exposure, stretch(reference, pose))
         is_keyframe = is_due(view, located, reference, int(shared.max()), local_map, self._sensor)
         if is_keyframe:
             local_map.observe(tracked, located.rows, located.keypoints)
             self._mapper.insert(tracked)
-        return self._moved_on(tracked, is_keyframe, located.num_matches, len(located))
+        return self._moved_on(tracked, own, is_keyframe, located.num_matches, len(located))
 
     def _moved_on(
         self,
         tracked: Keyframe,
-        is_keyframe: bool = True,
-        num_matches: int = 0,
-        num_inliers: int = 0,
+        own_covariance: Array,
+        is_keyframe: bool,
+        num_matches: int,
+        num_inliers: int,
     ) -> Estimate:
         """The pose of a view that is in its place: the next one is predicted from it."""
         tracked.last_used = self._frame
@@ -273,6 +278,7 @@ class VisualOdometry:
             Status.TRACKING,
             world_from_cam=pose,
             covariance=covariance,
+            own_covariance=own_covariance,
             num_matches=num_matches,
             num_inliers=num_inliers,
             is_keyframe=is_keyframe,
@@ -295,7 +301,11 @@ class VisualOdometry:
             return self._start(view)
         if motion.bridges(view.stamp_ns):
             return self._estimate(
-                view, Status.DEGRADED, world_from_cam=predicted, covariance=covariance
+                view,
+                Status.DEGRADED,
+                world_from_cam=predicted,
+                covariance=covariance,
+                own_covariance=motion.drift(view.stamp_ns, distance),
             )
         self._lost_frames += 1
         countdown = self.config.reset_countdown

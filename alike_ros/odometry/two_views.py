@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alike_ros.geometry import Array, from_Rt, rotation_exp, transform, triangulate
+from alike_ros.odometry.noise import excess
 
 #: RANSAC looks for essential matrices within this share of the largest error: most matches are far
 #: nearer to their lines, and a wide gate lets bad poses through.
@@ -24,6 +25,10 @@ _SAME = np.cos(np.radians(15))
 #: Another answer has to fit worse than the best by this factor, three standard deviations of a
 #: cost that is the noise of 300 matches.
 _WORSE = 1.25
+
+#: The distance of two cameras is the unit of length, exactly: a share that leaves their covariance
+#: invertible.
+_UNIT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -129,8 +134,7 @@ def refine_relative(cam1_from_cam0: Array, bearings0: Array, bearings1: Array) -
     pose, damping = cam1_from_cam0, 1e-3
     residuals, J = _sampson(pose, bearings0, bearings1)
     for _ in range(_ITERATIONS):
-        sigma = max(float(np.median(np.abs(residuals))) / 0.6745, 1e-9)  # of |N(0, 1)|
-        weight = np.minimum(1, _HUBER * sigma / np.maximum(np.abs(residuals), 1e-12))
+        sigma, weight = _weights(residuals)
         H, gradient = (J.T * weight) @ J, (J.T * weight) @ residuals
         step = -np.linalg.solve(H + damping * np.diag(np.diag(H)) + 1e-12 * np.eye(5), gradient)
         moved = _moved(pose, step)
@@ -142,6 +146,31 @@ def refine_relative(cam1_from_cam0: Array, bearings0: Array, bearings1: Array) -
         if np.abs(step).max() < 1e-9:
             break
     return pose
+
+
+def relative_covariance(cam1_from_cam0: Array, bearings0: Array, bearings1: Array) -> Array:
+    """Of a refined pose and the matches (N, 2) that agree with it: (6, 6), as in Estimate.
+
+    (translation, rotation) of camera 1 in its own frame: cam0_from_cam1_true = cam0_from_cam1 @
+    exp(error).
+    """
+    residuals, J = _sampson(cam1_from_cam0, bearings0, bearings1)
+    sigma, weight = _weights(residuals)
+    H = (J.T * weight) @ J + 1e-12 * np.eye(5)
+    scale = sigma**2 * excess(residuals[:, None] / sigma, bearings0)
+    # by a step of `_moved`, the camera turns by the opposite, and moves around the other one
+    t = cam1_from_cam0[:3, 3]
+    around = np.cross(np.eye(3), t).T  # @ w = w x t
+    lift = np.block([[around, -_tangent(t).T], [-np.eye(3), np.zeros((3, 2))]])
+    along = np.zeros((6, 6))
+    along[:3, :3] = _UNIT**2 * np.outer(t, t)
+    return np.asarray(scale * lift @ np.linalg.inv(H) @ lift.T + along)
+
+
+def _weights(residuals: Array) -> tuple[float, Array]:
+    """Standard deviation of the residuals (N,), and Huber's weights (N,) of them."""
+    sigma = max(float(np.median(np.abs(residuals))) / 0.6745, 1e-9)  # of |N(0, 1)|
+    return sigma, np.minimum(1, _HUBER * sigma / np.maximum(np.abs(residuals), 1e-12))
 
 
 def _moved(pose: Array, step: Array) -> Array:

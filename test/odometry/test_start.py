@@ -6,7 +6,7 @@ from scene import CAMERA, STEREO, Scene, measured, walk
 
 from alike_ros.config import Config
 from alike_ros.features import Features
-from alike_ros.geometry import inverse
+from alike_ros.geometry import inverse, rotation_log
 from alike_ros.odometry import Status, VisualOdometry
 
 
@@ -58,3 +58,18 @@ def test_stereo_does_not_start_where_all_is_too_far(near):
     estimates, _ = follow("stereo", scene, scene.see(np.eye(4)))
     assert {e.status for e in estimates} == {Status.INITIALISING}
     assert all(e.world_from_cam is None for e in estimates)
+
+
+def test_mono_begins_as_uncertain_as_its_two_views_are():
+    """In units of their distance."""
+    nees = []
+    for seed in range(12):
+        estimates, _ = follow("mono", Scene(seed), Scene(seed).see(np.eye(4)))
+        number = next(i for i, e in enumerate(estimates) if e.status is Status.TRACKING)
+        true = walk(40)[number]
+        true[:3, 3] /= np.linalg.norm(true[:3, 3])
+        difference = inverse(estimates[number].world_from_cam) @ true
+        error = np.concatenate([difference[:3, 3], rotation_log(difference[:3, :3])])
+        np.linalg.cholesky(estimates[number].covariance)  # symmetric and positive
+        nees.append(error @ np.linalg.solve(estimates[number].covariance, error) / 5)
+    assert 0.4 < np.median(nees) < 2.5  # measured 1.9; the mean, with outliers by chance, 3.2

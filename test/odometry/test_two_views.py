@@ -9,10 +9,17 @@ from alike_ros.geometry import (
     parallax_deg,
     rotation_angle,
     rotation_exp,
+    rotation_log,
     transform,
     triangulate,
 )
-from alike_ros.odometry.two_views import _moved, _sampson, refine_relative, relative_pose
+from alike_ros.odometry.two_views import (
+    _moved,
+    _sampson,
+    refine_relative,
+    relative_covariance,
+    relative_pose,
+)
 
 TRUE = from_Rt(rotation_exp(np.array([0.05, -0.1, 0.02])), np.array([0.2, -0.1, 0.3]))
 MAX_ERROR = 3 / 500
@@ -111,6 +118,22 @@ def test_refinement_does_not_leave_a_short_baseline(seed):
     refined = refine_relative(start, bearings0, bearings1)
     after = np.median(np.abs(_sampson(refined, bearings0, bearings1)[0]))
     assert after < 1.05 * before
+
+
+@pytest.mark.parametrize("scene", [scattered, corridor])
+def test_covariance_tells_the_error(scene):
+    """In units of the distance of the cameras, which is exact."""
+    unit, nees = np.linalg.norm(TRUE[:3, 3]), []
+    for seed in range(40):
+        bearings0, bearings1, _ = observed(scene(seed), noise_px=0.5, seed=seed)
+        result = relative_pose(bearings0, bearings1, MAX_ERROR)
+        agreeing = bearings0[result.inliers], bearings1[result.inliers]
+        covariance = relative_covariance(result.cam1_from_cam0, *agreeing)
+        np.linalg.cholesky(covariance)  # symmetric and positive
+        error = result.cam1_from_cam0 @ inverse(from_Rt(TRUE[:3, :3], TRUE[:3, 3] / unit))
+        vector = np.concatenate([error[:3, 3], rotation_log(error[:3, :3])])
+        nees.append(vector @ np.linalg.solve(covariance, vector) / 5)  # degrees of freedom
+    assert 0.5 < np.mean(nees) < 1.5  # measured 1.14, 1.10
 
 
 def test_a_plane_gives_its_pose_or_says_that_there_are_two():
