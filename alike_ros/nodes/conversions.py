@@ -23,7 +23,6 @@ from alike_ros.geometry import (
     inverse,
     rotation_exp,
     rotation_from_quat_xyzw,
-    rotation_log,
     rotation_to_quat_xyzw,
 )
 from alike_ros.images import rectification
@@ -146,7 +145,7 @@ def odometry_message(
     twist: Array | None,
     twist_covariance: Array | None,
 ) -> Odometry:
-    """nav_msgs/Odometry; covariances as `pose_covariance` and `twist_between` give them.
+    """nav_msgs/Odometry; covariances as `pose_covariance` and `twist.twist_between` give them.
 
     What is None is unknown: the twist is zero then, and the variances UNKNOWN_VARIANCE.
     """
@@ -200,15 +199,6 @@ def pose_covariance(odom_from_base: Array, covariance: Array) -> Array:
     turn = np.zeros((6, 6))
     turn[:3, :3] = turn[3:, 3:] = odom_from_base[:3, :3]
     return np.asarray(turn @ covariance @ turn.T)
-
-
-def twist_between(odom_from_base0: Array, odom_from_base1: Array, seconds: float) -> Array:
-    """Mean velocity (linear, angular) (6,) between two poses, in the base's frame."""
-    base0_from_base1 = inverse(odom_from_base0) @ odom_from_base1
-    rotvec = rotation_log(base0_from_base1[:3, :3])
-    # a constant twist's translation lies along the axes halfway, up to the square of the angle
-    linear = rotation_exp(rotvec / 2).T @ base0_from_base1[:3, 3]
-    return np.asarray(np.concatenate([linear, rotvec]) / seconds)
 
 
 def fill_pose(message: Any, pose: Array) -> None:

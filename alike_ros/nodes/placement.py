@@ -74,10 +74,14 @@ class Placement:
         if not self._is_placed and self._guess is not None:
             self._anchor.hold(map_from_base)
         self._is_placed = True
-        covariance = estimate.covariance
-        if covariance is not None:
-            covariance = move_covariance(base_from_cam, self._scale.covariance(covariance))
+        covariance = self.in_base(estimate.covariance, base_from_cam)
         return self._anchor.locate(map_from_base, covariance, seen=not is_carried)
+
+    def in_base(self, covariance: Array | None, base_from_cam: Array) -> Array | None:
+        """A covariance of the camera's pose in the map -> of the base's, in metres."""
+        if covariance is None:
+            return None
+        return move_covariance(base_from_cam, self._scale.covariance(covariance))
 
     def measure_scale(
         self, estimate: Estimate, base_from_cam: Array, guess_from_base: Array

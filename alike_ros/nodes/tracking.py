@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -30,7 +30,6 @@ from alike_ros.nodes.conversions import (
     stamp_to_ns,
     stamped_pose,
     status_message,
-    twist_between,
 )
 from alike_ros.nodes.frames import Frames
 from alike_ros.nodes.imu import ImuInput
@@ -38,6 +37,7 @@ from alike_ros.nodes.pipeline_node import PipelineNode
 from alike_ros.nodes.placement import Placement
 from alike_ros.nodes.requests import Requests
 from alike_ros.nodes.topics import LANDMARKS, ODOM, OUTPUT, PATH, POSE, STATUS
+from alike_ros.nodes.twist import Timed, twist_between
 from alike_ros.odometry import VisualOdometry
 from alike_ros.odometry.estimate import Estimate, Status
 
@@ -47,15 +47,6 @@ _LEVELS = {
     Status.DEGRADED: DiagnosticStatus.WARN,
     Status.LOST: DiagnosticStatus.ERROR,
 }
-
-
-@dataclass(frozen=True)
-class _Pose:
-    """A published pose; covariance in the base's axes, None where unknown."""
-
-    stamp_ns: int
-    odom_from_base: Array
-    covariance: Array | None
 
 
 class Tracking:
@@ -76,7 +67,7 @@ class Tracking:
         self._frames: Frames | None = None
         self._camera: Camera | StereoCamera | None = None
         self._odometry: VisualOdometry | None = None
-        self._last: _Pose | None = None  # None after frames without a pose
+        self._last: Timed | None = None  # None after frames without a pose
         self._requests = Requests()
 
     def load(self) -> None:
@@ -210,6 +201,7 @@ class Tracking:
         assert self._frames is not None
         if estimate.map_index != self._map_index:
             self._map_index = estimate.map_index
+            self._last = None  # how the maps lie to each other is not known well enough
             self._placement.new_map()
         child = self._frames.child_frame(header.frame_id)
         header = Header(stamp=header.stamp, frame_id=self._node.config.odom_frame_id)
@@ -224,13 +216,14 @@ class Tracking:
                 self._frames.broadcast(header, child, odom_from_base, guess_from_base)
             return
         odom_from_base, covariance = self._placement.locate(estimate, base_from_cam, is_carried)
-        pose = _Pose(estimate.stamp_ns, odom_from_base, covariance)
+        own = self._placement.in_base(estimate.own_covariance, base_from_cam)
+        pose = Timed(estimate.stamp_ns, odom_from_base, own)
         message = odometry_message(
             header,
             child,
             odom_from_base,
             None if covariance is None else pose_covariance(odom_from_base, covariance),
-            *_twist(self._last, pose),
+            *twist_between(self._last, pose),
         )
         self._odom.publish(message)
         if self._pose.get_subscription_count():
@@ -279,15 +272,3 @@ class Tracking:
                 values | self._node.dropped,
             )
         )
-
-
-def _twist(last: _Pose | None, pose: _Pose) -> tuple[Array | None, Array | None]:
-    """Velocity in the base's frame and its covariance, as far as they are known."""
-    if last is None:
-        return None, None
-    seconds = (pose.stamp_ns - last.stamp_ns) * 1e-9
-    twist = twist_between(last.odom_from_base, pose.odom_from_base, seconds)
-    if last.covariance is None or pose.covariance is None:
-        return twist, None
-    # errors of neighbours are taken as independent: too large rather than too small
-    return twist, (last.covariance + pose.covariance) / seconds**2

@@ -35,7 +35,6 @@ from alike_ros.nodes.conversions import (
     stamp_to_ns,
     status_message,
     transform_message,
-    twist_between,
     values_of_status,
 )
 
@@ -191,15 +190,6 @@ def test_covariance_at_the_base_in_odom_axes() -> None:
     result = pose_covariance(odom_from_base, move_covariance(base_from_cam, covariance))
     # 0.02 measured: 20000 samples
     assert np.linalg.norm(result - expected) < 0.05 * np.linalg.norm(expected)
-
-
-def test_twist_is_in_the_child_frame() -> None:
-    """Forwards at 1 m/s while turning left at 0.6 rad/s, in 0.1 s."""
-    start = motion(5, 6, 0, 0, 0, 2.0)
-    angle, radius = 0.06, 1 / 0.6
-    arc = motion(radius * np.sin(angle), radius * (1 - np.cos(angle)), 0, 0, 0, angle)
-    twist = twist_between(start, start @ arc, 0.1)
-    assert np.allclose(twist, [1, 0, 0, 0, 0, 0.6], atol=2e-4)
 
 
 def test_status_round_trip() -> None:
