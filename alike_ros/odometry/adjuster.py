@@ -10,6 +10,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import weakref
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
@@ -23,6 +24,11 @@ log = logging.getLogger(__name__)
 
 #: Seconds in which the process ends when its work is over.
 _END_S = 2.0
+#: Seconds after which a result does not come any more: keyframes would add up while it is waited
+#: for. The first one waits for the process to start.
+_LONGEST_S = 30.0
+#: Deaths without a result in between that say that it does not work here.
+_DEATHS = 3
 
 
 class Adjuster(Protocol):
@@ -45,14 +51,57 @@ class Background:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1)  # waits for the process
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process = _Process()
+        weakref.finalize(self, self._process.end)
 
     def __call__(self, window: Window, noise: Noise) -> Future[Adjusted | None]:
         """The result, when it comes."""
-        if self._process is None:
-            self._process = _start()
-            weakref.finalize(self, _end, self._process)
-        return self._thread.submit(_ask, self._process, window, noise)
+        return self._thread.submit(self._process.adjust, window, noise)
+
+
+class _Process:
+    """A process that adjusts; when it dies, another one takes its place for the next window."""
+
+    def __init__(self) -> None:
+        self.running: subprocess.Popen[bytes] | None = None
+        self._deaths = 0  # since the last result
+        self._is_over = False
+
+    def adjust(self, window: Window, noise: Noise) -> Adjusted | None:
+        """None too when the process dies or hangs: the map stays as it is."""
+        if self.running is not None and self.running.poll() is not None:
+            self._replace(f"exit status {self.running.returncode}")
+        if self._is_over or self._deaths >= _DEATHS:
+            return None
+        try:
+            self.running = self.running or _start()
+            result = _ask(self.running, window, noise)
+        except (OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+            self._replace(repr(error))
+            return None
+        self._deaths = 0
+        return result
+
+    def _replace(self, reason: str) -> None:
+        self._deaths += 1
+        if self.running is not None:
+            self.running.kill()  # the rest of an answer is not the next one
+            _end(self.running)
+        self.running = None
+        if self._is_over:
+            return
+        given_up = self._deaths >= _DEATHS
+        log.warning(
+            "the process of bundle adjustment has ended (%s): %s",
+            reason,
+            "given up, poses are less accurate" if given_up else "the next window starts another",
+        )
+
+    def end(self) -> None:
+        """No window comes any more."""
+        self._is_over = True
+        if self.running is not None:
+            _end(self.running)
 
 
 def _start() -> subprocess.Popen[bytes]:
@@ -67,15 +116,17 @@ def _start() -> subprocess.Popen[bytes]:
 
 
 def _ask(process: subprocess.Popen[bytes], window: Window, noise: Noise) -> Adjusted | None:
-    """None too when the process has died: the map stays as it is."""
+    """Raises OSError, EOFError, ValueError or UnpicklingError where it dies or hangs."""
     assert process.stdin is not None and process.stdout is not None
+    watch = threading.Timer(_LONGEST_S, process.kill)
+    watch.daemon = True
+    watch.start()
     try:
         pickle.dump((window, noise), process.stdin)
         process.stdin.flush()
         adjusted: Adjusted | None = pickle.load(process.stdout)
-    except (OSError, EOFError, ValueError) as error:
-        log.warning("the process of bundle adjustment has ended: %s", error or process.poll())
-        return None
+    finally:
+        watch.cancel()
     return adjusted
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ class Adjusted:
     spread: Array
 
 
+@cache
 def is_available() -> bool:
     """Whether GTSAM is installed; says so once where it is not."""
     if gtsam is None:
@@ -62,7 +64,7 @@ def adjust(window: Window, noise: Noise) -> Adjusted | None:
     """
     try:
         return _solved(window, noise)
-    except RuntimeError as error:  # what GTSAM raises
+    except (RuntimeError, np.linalg.LinAlgError) as error:  # what GTSAM and NumPy raise
         log.debug("no bundle adjustment: %s", error)
         return None
 

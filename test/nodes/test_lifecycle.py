@@ -73,6 +73,7 @@ def test_cleanup_ends_the_process_of_bundle_adjustment(make_robot: Any) -> None:
     frames = list(rendered("rgbd", 60))[::10]
     for frame in frames[:3]:
         robot.track(frame)
+    assert robot.spin(lambda: set(children(os.getpid())) - before)
     (started,) = set(children(os.getpid())) - before
     robot.call(Empty, "reset_odom")
     for frame in frames[3:]:

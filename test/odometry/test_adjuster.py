@@ -1,8 +1,12 @@
 """Bundle adjustment beside the tracking: keyframes do not wait for it, and it may die."""
 
 import os
+import pickle
 import signal
+import subprocess
+import sys
 from concurrent.futures import Future
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +15,8 @@ from test_odometry import depth_image
 
 from alike_ros.config import Config
 from alike_ros.geometry import inverse
-from alike_ros.odometry import Status, VisualOdometry
+from alike_ros.odometry import Status, VisualOdometry, adjuster, bundle_adjustment
+from alike_ros.odometry.adjuster import Background
 from alike_ros.odometry.bundle_adjustment import adjust
 
 pytest.importorskip("gtsam")
@@ -67,28 +72,97 @@ def test_keyframes_come_while_an_adjustment_is_going_on():
     assert largest_error(poses, estimates) < 0.02  # measured 0.003
 
 
-def test_a_process_adjusts_and_its_death_is_survived():
+def test_a_process_adjusts_and_when_it_dies_another_one_does():
     poses = walk(60)
     odometry = VisualOdometry(CAMERA, Config(mode="rgbd"), background=True)
+    killed = []
 
     def each(i):
         adjustment = odometry._mapper._adjustment
         if adjustment is not None:
-            adjustment.result.result(60)  # the first waits for the process to start
-        process = odometry._adjuster._process
-        if i == 40:
+            adjusted.append(adjustment.result.result(60))  # the first waits for the start
+        process = odometry._adjuster._process.running
+        if i == 30:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
+            killed.append(process.pid)
+            adjusted.clear()
 
+    adjusted = []
     estimates = follow(odometry, poses, each)
     assert {e.status for e in estimates} == {Status.TRACKING}
     assert largest_error(poses, estimates) < 0.02  # measured 0.002
+    assert len(adjusted) >= 2
+    assert None not in adjusted
+    assert odometry._adjuster._process.running.pid != killed[0]
+
+
+@pytest.fixture
+def window():
+    """One of a walk, and its noise."""
+    slow, odometry = Slow(), VisualOdometry(CAMERA, Config(mode="rgbd"))
+    odometry._adjuster = slow
+    follow(odometry, walk(20, step=0.1))
+    return slow.waiting[0][1:]
+
+
+@pytest.fixture
+def starts(monkeypatch):
+    """Sets what runs in the place of the process; returns the processes."""
+
+    def run(code):
+        def start():
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            started.append(subprocess.Popen([sys.executable, "-c", code], **pipes))
+            return started[-1]
+
+        monkeypatch.setattr(adjuster, "_start", start)
+        return started
+
+    started = []
+    return run
+
+
+def test_a_process_that_never_answers_is_given_up(window, starts):
+    """It dies in the middle of an answer."""
+    half = pickle.dumps(np.zeros(100))[:-50]
+    started = starts(f"import sys; sys.stdout.buffer.write({half!r})")
+    background = Background()
+    assert [background(*window).result(60) for _ in range(5)] == [None] * 5
+    assert len(started) == 3
+    assert all(process.poll() is not None for process in started)
+
+
+def test_a_process_that_hangs_is_replaced(window, starts, monkeypatch):
+    monkeypatch.setattr(adjuster, "_LONGEST_S", 0.2)
+    started = starts("import time; time.sleep(600)")
+    background = Background()
+    assert background(*window).result(60) is None
+    assert started[0].poll() is not None
+    monkeypatch.undo()
+    assert background(*window).result(60) is not None
+
+
+def test_what_cannot_be_solved_is_left_as_it_is(window):
+    window, noise = window
+    broken = np.full_like(window.covariance, np.nan)
+    assert adjust(window, noise) is not None
+    assert adjust(replace(window, covariance=broken), noise) is None
+
+
+def test_a_missing_gtsam_is_told_once(monkeypatch, caplog):
+    monkeypatch.setattr(bundle_adjustment, "gtsam", None)
+    bundle_adjustment.is_available.cache_clear()
+    assert not bundle_adjustment.is_available()
+    assert not bundle_adjustment.is_available()
+    bundle_adjustment.is_available.cache_clear()
+    assert len(caplog.records) == 1
 
 
 def test_the_process_ends_with_the_odometry():
     odometry = VisualOdometry(CAMERA, Config(mode="rgbd"), background=True)
     follow(odometry, walk(20, step=0.1))
-    process = odometry._adjuster._process
+    process = odometry._adjuster._process.running
     assert process.poll() is None
     del odometry
     assert process.wait(10) == 0
