@@ -114,15 +114,24 @@ def chain(provider: str, options: dict[str, str]) -> list[tuple[str, dict[str, s
 
 
 def open_session(
-    model: bytes | str, provider: str, num_threads: int, options: dict[str, str]
+    model: bytes | str,
+    provider: str,
+    num_threads: int,
+    options: dict[str, str],
+    size: tuple[int, ...] = (),
 ) -> onnxruntime.InferenceSession:
-    """A session of onnxruntime. Raises ModelError unless the provider itself runs it."""
+    """A session of onnxruntime. Raises ModelError unless the provider itself runs it.
+
+    With a size (H, W), for images of that only: what follows from it is then computed once.
+    """
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads(num_threads)
     settings.log_severity_level = 3  # its warnings are about graph optimisation
     # Threads that wait sleep: other processes need the cores, and two cores that had five to feed
     # ran this faster so, 640x480 in 121 ms (quiet tenth: 73) rather than in 154 (115)
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    for side, length in zip(("height", "width"), size, strict=False):
+        settings.add_free_dimension_override_by_name(side, length)
     if provider in GPU and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()  # finds what `pip install onnxruntime-gpu[cuda,cudnn]` brought
     try:

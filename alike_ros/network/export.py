@@ -28,7 +28,7 @@ Float = NDArray[np.float32]
 #: Largest difference of the score map to torch that passes, in [0, 1].
 MAX_DIFFERENCE = 1e-4
 #: Strips of rows, see `encoder_graph.py`.
-_STRIPS = 4
+_STRIPS = 2
 
 
 def export(network: ALIKE, path: str | Path, height: int = 0, width: int = 0) -> None:
@@ -94,7 +94,7 @@ def _network(graph: NetworkGraph, pack: int, count: int) -> None:
         halves.append(encoder_graph.halved(graph, block1, pack))
         if count > 1:
             logits.append(score_graph.level1_logits(graph, block1, pack))
-    levels = encoder_graph.levels(graph, graph.node("Concat", *halves, axis=2), pack)
+    levels = encoder_graph.levels(graph, graph.node("Concat", *halves, axis=2))
     for i, level in enumerate(levels, start=2):
         graph.channels_last(level, f"level{i}")
     if logits:

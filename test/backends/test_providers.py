@@ -31,11 +31,12 @@ def gpu(monkeypatch):
     """A machine on which the CPU passes for the GPU; the list of (provider, options) started."""
     start, started = providers.open_session, []
 
-    def pretend(model, provider, num_threads, options):
-        started.append((provider, options))
+    def pretend(model, provider, num_threads, options, size=()):
+        if not size:  # else it is started for the second time
+            started.append((provider, options))
         if provider == "tensorrt":
             assert pretend.build.wait(20)
-        return start(model, "cpu", num_threads, {})
+        return start(model, "cpu", num_threads, {}, size)
 
     pretend.build = threading.Event()
     pretend.build.set()
