@@ -7,17 +7,22 @@ alike-t, 640x480, two threads, in turn with onnxruntime: 10.0 : 14.2 ms for the 
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
 from alike_ros.backends.outputs import Outputs
 from alike_ros.backends.providers import threads
 from alike_ros.errors import ModelError
+
+# With this module, OpenVINO reports over the network, from a thread of its own, that it was
+# imported. Robots keep that to themselves.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+import openvino  # noqa: E402
 
 
 class OpenVinoRuntime:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-pytest.importorskip("openvino", reason="no wheels for this processor")
+pytest.importorskip("alike_ros.backends.openvino", reason="no wheels for this processor")
 
 # Where the processor has AMX, this ended in a segmentation fault when each extractor had a Core.
 DROPPED_BY_A_THREAD = """
@@ -22,6 +22,18 @@ dropping.join()
 signal.signal(signal.SIGINT, lambda *_: print("noted"))
 os.kill(os.getpid(), signal.SIGINT)
 """
+
+# It sent its telemetry from a thread that stayed.
+IMPORTED = """
+import sys, threading
+import alike_ros.backends.openvino
+print(threading.active_count(), any(name.startswith("openvino_telemetry.") for name in sys.modules))
+"""
+
+
+def test_nothing_is_reported_over_the_network():
+    done = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True)
+    assert done.stdout == "1 False\n", done.stderr
 
 
 def test_a_signal_after_an_extractor_is_gone():
