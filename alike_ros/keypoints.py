@@ -22,6 +22,9 @@ T_DET = 0.1  # temperature of the soft-argmax
 MAX_KEYPOINTS = 5000
 _WINDOW = np.ones((2 * RADIUS + 1, 2 * RADIUS + 1), np.uint8)
 _STEPS = np.arange(-RADIUS, RADIUS + 1)
+#: Of so few pixels, the windows are gathered, from more on an image of them is dilated: on photos
+#: 500 pixels took 0.04 : 0.4 ms, on noise, which has 6000, both took the same.
+_FEW = 2000
 #: x, y and 1 of each pixel of a window (25, 3).
 _MOMENTS = np.stack(
     [np.tile(_STEPS, len(_STEPS)), np.repeat(_STEPS, len(_STEPS)), np.ones(len(_STEPS) ** 2)],
@@ -38,7 +41,7 @@ def detect(
     windows = _sigmoid(_windows(logits, centres))  # (N, 5, 5)
     offsets = soft_argmax(windows) if config.sub_pixel else np.zeros((len(centres), 2), np.float32)
     scores = _sample(windows, offsets)
-    order = np.argsort(-scores, kind="stable")
+    order = np.argsort(-scores)
     return (centres + offsets)[order].astype(np.float32), scores[order]
 
 
@@ -59,7 +62,7 @@ def best_maxima(logits: Float, config: DetectorConfig, scratch: Scratch) -> NDAr
     more = scratch.uncovered_maxima(logits, lowest)
     pixels = np.concatenate([pixels[values >= lowest], more])
     values = np.take(logits, pixels)
-    order = np.argsort(-values, kind="stable")[:limit]
+    order = np.argsort(-values)[:limit]
     order = order[values[order] > logit(config.min_score)]
     return np.stack(np.divmod(pixels[order], logits.shape[1])[::-1], axis=1)
 
@@ -75,7 +78,11 @@ class Scratch:
         self._dilated = np.empty(shape, np.float32)
         self._kept, self._open = np.empty(shape, np.bool_), np.empty(shape, np.bool_)
         self._covered = np.empty(shape, np.uint8)
-        self._sparse = np.full(shape, -np.inf, np.float32)  # between calls
+        height, width = shape
+        wide = height + 2 * RADIUS, width + 2 * RADIUS
+        self._sparse = np.full(wide, -np.inf, np.float32)  # between calls
+        self._dilated_sparse = np.empty(wide, np.float32)
+        self._window = _STEPS[:, None] * wide[1] + _STEPS  # flat, in a wide image
 
     def maxima(self, logits: Float) -> Int:
         """Pixels (N,) away from the border that are the maxima of their 5x5 windows."""
@@ -93,24 +100,29 @@ class Scratch:
         np.greater(self._open, self._covered.view(np.bool_), out=self._open)
         pixels = np.flatnonzero(self._open)
         values = np.take(logits, pixels)
-        second = values == self._largest_around(pixels, values)
+        height, width = self.shape
+        y, x = np.divmod(pixels, width)
+        places = (y + RADIUS) * (width + 2 * RADIUS) + x + RADIUS  # in a wide image
+        second = values == self._largest_around(places, values)
         self._open.reshape(-1)[pixels] = second  # where it was true, and nowhere else
         cv2.dilate(self._open.view(np.uint8), _WINDOW, dst=self._covered)
         free = np.take(self._covered, pixels) == 0
         third = free.copy()
-        third[free] = values[free] == self._largest_around(pixels[free], values[free])
-        height, width = self.shape
-        y, x = np.divmod(pixels, width)
+        third[free] = values[free] == self._largest_around(places[free], values[free])
         border = RADIUS + 1
         inside = (y >= border) & (y < height - RADIUS) & (x >= border) & (x < width - RADIUS)
         return np.asarray(pixels[(second | third) & inside])
 
-    def _largest_around(self, pixels: Int, values: Float) -> Float:
-        """For each of a few pixels the largest of their values in its 5x5 window."""
+    def _largest_around(self, places: Int, values: Float) -> Float:
+        """For each of some places in a wide image the largest of their values in its window."""
         sparse = self._sparse.reshape(-1)
-        sparse[pixels] = values
-        largest = np.take(cv2.dilate(self._sparse, _WINDOW, dst=self._dilated), pixels)
-        sparse[pixels] = -np.inf
+        sparse[places] = values
+        if len(places) <= _FEW:
+            largest = sparse.take(places[:, None] + self._window.ravel()).max(axis=1)
+        else:
+            cv2.dilate(self._sparse, _WINDOW, dst=self._dilated_sparse)
+            largest = np.take(self._dilated_sparse, places)
+        sparse[places] = -np.inf
         return np.asarray(largest)
 
 
@@ -142,10 +154,12 @@ def _sample(windows: Float, offsets: Float) -> Float:
     """Windows (N, 5, 5) sampled bilinearly at offsets (N, 2) from their centres."""
     low = np.clip(np.floor(offsets).astype(np.int64), -RADIUS, RADIUS - 1)
     fx, fy = (offsets - low).astype(np.float32).T
-    rows = np.arange(len(windows))
-    x, y = (low + RADIUS).T
-    top = (1 - fx) * windows[rows, y, x] + fx * windows[rows, y, x + 1]
-    bottom = (1 - fx) * windows[rows, y + 1, x] + fx * windows[rows, y + 1, x + 1]
+    side = len(_STEPS)
+    first = np.arange(len(windows)) * side**2 + (low + RADIUS) @ (1, side)
+    left, right, below_left, below_right = (
+        np.take(windows, first + step) for step in (0, 1, side, side + 1)
+    )
+    top, bottom = (1 - fx) * left + fx * right, (1 - fx) * below_left + fx * below_right
     return np.asarray((1 - fy) * top + fy * bottom)
 
 

@@ -113,8 +113,10 @@ def test_gradient_reaches_the_score_map():
 @pytest.mark.parametrize("top_k", [0, 5, 60])
 @pytest.mark.parametrize("min_score", [0.0, 0.6])
 @pytest.mark.parametrize("shape", [(64, 64), (93, 71), (17, 40)])
-def test_numpy_keeps_what_torch_keeps_of_noise(shape, min_score, top_k):
-    """Where many pixels are kept the second and third time only."""
+@pytest.mark.parametrize("few", [0, 10**6])
+def test_numpy_keeps_what_torch_keeps_of_noise(shape, min_score, top_k, few, monkeypatch):
+    """Where many pixels are kept the second and third time only, by either way to find them."""
+    monkeypatch.setattr(on_cpu, "_FEW", few)
     random = np.random.default_rng(0)
     detector = DetectorConfig(top_k=top_k, min_score=min_score, sub_pixel=False)
     scratch = on_cpu.Scratch(shape)
