@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
-import socket
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -22,6 +20,7 @@ from alike_ros.data import CameraFrame, Sequence
 from alike_ros.errors import AlikeError, DataError
 from alike_ros.fast_dds import fitting_profile
 from alike_ros.nodes.conversions import pose_from_message
+from alike_ros.nodes.domain import free_domain
 from alike_ros.nodes.player import Player
 from alike_ros.nodes.processes import NodeProcesses
 from alike_ros.odometry.estimate import Estimate, Status
@@ -130,18 +129,6 @@ def running_nodes(
         )
         wait_for_nodes(player, nodes, 2 if split else 1)
         yield nodes, player
-
-
-def free_domain() -> int:
-    """A ROS domain whose first participant's port is free on this machine."""
-    for domain_id in random.SystemRandom().sample(range(1, 102), 50):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind(("", 7400 + 250 * domain_id + 10))
-            except OSError:
-                continue
-            return domain_id
-    raise AlikeError("no free ROS domain on this machine: end other ROS processes")
 
 
 @contextmanager

@@ -37,9 +37,9 @@ from alike_ros.nodes.conversions import (
     stamp_from_ns,
     stamp_to_ns,
 )
+from alike_ros.nodes.domain import free_domain
 from alike_ros.nodes.graph_doctor import examine_graph
 from alike_ros.nodes.message_doctor import examine_pair
-from alike_ros.nodes.playback import free_domain
 from alike_ros.nodes.topics import INPUT, OUTPUT
 
 pytestmark = pytest.mark.ros

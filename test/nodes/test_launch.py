@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("rclpy", reason="no ROS 2 here (rclpy)")
 pytest.importorskip("launch_ros", reason="no launch_ros here: it is not in the wheels")
 
-from alike_ros.nodes.playback import free_domain
+from alike_ros.nodes.domain import free_domain
 
 pytestmark = pytest.mark.ros
 ROOT = Path(__file__).resolve().parents[2]

@@ -26,7 +26,8 @@ from alike_ros.config import Config
 from alike_ros.data import CameraFrame, open_sequence
 from alike_ros.errors import AlikeError
 from alike_ros.geometry import inverse
-from alike_ros.nodes.playback import NodeRun, free_domain, run_through_nodes
+from alike_ros.nodes.domain import free_domain
+from alike_ros.nodes.playback import NodeRun, run_through_nodes
 from alike_ros.nodes.player import Player
 from alike_ros.odometry import VisualOdometry
 from alike_ros.odometry.estimate import Status
