@@ -22,8 +22,9 @@ T_DET = 0.1  # temperature of the soft-argmax
 MAX_KEYPOINTS = 5000
 _WINDOW = np.ones((2 * RADIUS + 1, 2 * RADIUS + 1), np.uint8)
 _STEPS = np.arange(-RADIUS, RADIUS + 1)
-#: Of so few pixels, the windows are gathered, from more on an image of them is dilated: on photos
-#: 500 pixels took 0.04 : 0.4 ms, on noise, which has 6000, both took the same.
+#: Of so few pixels, the windows are gathered; from more on, an image of them is dilated. A photo
+#: has 500, noise 6000: the second and third time of non-maximum suppression took 0.35 : 0.60 ms on
+#: the photo.
 _FEW = 2000
 #: x, y and 1 of each pixel of a window (25, 3).
 _MOMENTS = np.stack(
