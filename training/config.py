@@ -93,7 +93,9 @@ class LossConfig:
     nre: float = 5.0
     reliability: float = 1.0
     triplet: float = 0.0  # ablation, with the grid
-    blank: float = 0.0  # not in the paper: scores of keypoints in pictures that show nothing
+    # not in the paper:
+    blank: float = 0.0  # scores of keypoints in pictures that show nothing
+    stretch: float = 0.0  # how far the stretched coarse levels pull keypoints
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,16 @@ def dispersity_peak_loss(dispersity: Tensor, scores: Tensor) -> Tensor:
     return mean(dispersity[scores > MIN_SCORE])
 
 
+def stretch_loss(keypoints: Tensor, unstretched: Tensor, scores: Tensor) -> Tensor:
+    """Mean L1 distance of keypoints (N, 2) to those that levels in their true places give.
+
+    Not in the paper. The coarse levels are stretched by up to half a cell at the borders
+    (align_corners), so that what pulls a keypoint changes with its place in the picture. Only
+    scores (N,) above MIN_SCORE count.
+    """
+    return mean((keypoints - unstretched)[scores > MIN_SCORE].abs().sum(1))
+
+
 def neural_reprojection_error(
     descriptors: Tensor,
     descriptor_map: Tensor,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from alike_ros.network.alnet import ALNet
-from alike_ros.network.detection import detect, sample_scores
+from alike_ros.network.detection import RADIUS, detect, sample_scores, soft_argmax
 from training import losses
 from training.config import LossConfig
 from training.warp import warp_pair
@@ -77,7 +77,22 @@ class Objective(nn.Module):
             self.pair_terms(views[i], views[count + i], described[i], described[count + i])
             for i in range(count)
         ]
-        return {name: torch.stack([terms[name] for terms in each]).mean() for name in each[0]}
+        terms = {name: torch.stack([terms[name] for terms in each]).mean() for name in each[0]}
+        if self.config.stretch > 0:
+            terms["stretch"] = self.stretch(levels, views)
+        return terms
+
+    def stretch(self, levels: list[Tensor], views: list[View]) -> Tensor:
+        """How far the stretched levels pull the views' keypoints, mean over the views."""
+        height, width = views[0].score_map.shape
+        true_maps = self.network.score_map(levels, height, width, stretched=False)[:, 0]
+        last = true_maps.new_tensor([width, height]).long() - 1 - RADIUS
+        pulls = []
+        for view, true_map in zip(views, true_maps, strict=True):
+            pixels = view.keypoints.detach().round().long().clamp(min=RADIUS).minimum(last)
+            pulled, unpulled = (soft_argmax(m, pixels)[0] for m in (view.score_map, true_map))
+            pulls.append(losses.stretch_loss(pulled, unpulled, view.scores.detach()))
+        return torch.stack(pulls).mean()
 
     def blank(self, like: Tensor, generator: torch.Generator) -> Tensor:
         """Mean score of the best keypoints of a picture of one colour, half as large as a batch's.

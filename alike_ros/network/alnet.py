@@ -100,15 +100,21 @@ class ALNet(nn.Module):
             F.relu(self.conv4(x4)),
         ]
 
-    def score_map(self, levels: list[Tensor], height: int, width: int) -> Tensor:
-        """Levels -> scores (B, 1, height, width) in (0, 1)."""
+    def score_map(
+        self, levels: list[Tensor], height: int, width: int, stretched: bool = True
+    ) -> Tensor:
+        """Levels -> scores (B, 1, height, width) in (0, 1).
+
+        Not stretched, cells are where they see the image; the published network puts the outer
+        ones on its border, half a cell further out.
+        """
         if self.convhead1 is not None:  # the head is not linear: only the dense form exists
-            head = self.convhead2(F.relu(self.convhead1(_aggregate(levels))))
+            head = self.convhead2(F.relu(self.convhead1(_aggregate(levels, stretched))))
             return torch.sigmoid(head[:, -1:, :height, :width])
         weights = self.convhead2.weight[-1:].chunk(4, dim=1)  # four of (1, dim/4, 1, 1)
         logits = [F.conv2d(level, w) for level, w in zip(levels, weights, strict=True)]
         size = levels[0].shape[-2:]
-        total = logits[0] + sum(_upsample(logit, size) for logit in logits[1:])
+        total = logits[0] + sum(_upsample(logit, size, stretched) for logit in logits[1:])
         return torch.sigmoid(total[:, :, :height, :width])
 
     def describe(self, levels: list[Tensor], keypoints: Tensor) -> Tensor:
@@ -142,13 +148,14 @@ class ALNet(nn.Module):
         return torch.sigmoid(head[:, -1:]), F.normalize(head[:, :-1], dim=1)
 
 
-def _upsample(x: Tensor, size: torch.Size) -> Tensor:
-    return F.interpolate(x, size=list(size), mode="bilinear", align_corners=True)
+def _upsample(x: Tensor, size: torch.Size, stretched: bool) -> Tensor:
+    return F.interpolate(x, size=list(size), mode="bilinear", align_corners=stretched)
 
 
-def _aggregate(levels: list[Tensor]) -> Tensor:
+def _aggregate(levels: list[Tensor], stretched: bool = True) -> Tensor:
     size = levels[0].shape[-2:]
-    return torch.cat([levels[0], *(_upsample(level, size) for level in levels[1:])], dim=1)
+    upsampled = (_upsample(level, size, stretched) for level in levels[1:])
+    return torch.cat([levels[0], *upsampled], dim=1)
 
 
 def _corners(keypoints: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:

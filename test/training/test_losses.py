@@ -107,6 +107,20 @@ def test_dispersity_is_zero_at_a_peak_and_largest_on_a_plain() -> None:
     assert soft_argmax(plain, centre)[1].item() == pytest.approx(1.0)
 
 
+def test_stretch_loss_by_hand() -> None:
+    keypoints = torch.tensor([[10.0, 10], [20, 20], [30, 30]])
+    unstretched = torch.tensor([[10.3, 9.9], [20, 20], [0, 0]])
+    scores = torch.tensor([0.9, 0.2, 0.05])  # the third is too faint
+    loss = losses.stretch_loss(keypoints, unstretched, scores)
+    assert loss.item() == pytest.approx((0.3 + 0.1) / 2, abs=1e-5)
+
+
+def test_stretch_loss_gradients() -> None:
+    scores = torch.full((6,), 0.5, dtype=torch.float64)
+    keypoints, unstretched = 10 * random(6, 2), 10 * random(6, 2, seed=1)
+    check_gradient(lambda *k: losses.stretch_loss(*k, scores), keypoints, unstretched)
+
+
 # Neural reprojection error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -85,6 +86,32 @@ def test_empty_pictures_learn_to_have_no_keypoints() -> None:
     assert means[-1] < means[0] / 2  # measured 0.50 -> 0.00
     assert network.training
     assert all(torch.equal(value, statistics[name]) for name, value in network.named_buffers())
+
+
+def test_keypoints_learn_not_to_be_pulled_by_stretched_levels() -> None:
+    torch.manual_seed(0)
+    network = ALIKE("alike-t")
+    with torch.no_grad():
+        network.convhead2.weight[-1] *= 30  # scores that differ, as of a network that has learned
+    objective = Objective(network, replace(GRID, stretch=1.0))
+    pairs = batch(torch.eye(3))
+    optimizer = torch.optim.Adam(network.parameters(), 3e-3)
+    pulls = []
+    for i in range(20):
+        pull = objective(pairs, generator(i))["stretch"]
+        pulls.append(pull.item())
+        optimizer.zero_grad()
+        pull.backward()
+        optimizer.step()
+    assert pulls[-1] < pulls[0] / 2  # pixels
+
+
+def test_levels_without_a_say_in_the_scores_pull_nothing(network: ALNet) -> None:
+    fine = copy.deepcopy(network)
+    with torch.no_grad():
+        fine.convhead2.weight[-1, network.dim // 4 :] = 0
+    terms = Objective(fine, replace(GRID, stretch=1.0))(batch(torch.eye(3)), generator())
+    assert terms["stretch"] == 0
 
 
 def test_loss_is_the_weighted_sum(network: ALNet) -> None:
