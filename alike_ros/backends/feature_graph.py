@@ -47,7 +47,7 @@ def feature_graph(maps: onnx.ModelProto, form: FeaturesForm) -> onnx.ModelProto:
     graph = Graph("features_")
     block1 = next(output for output in maps.graph.output if output.name == _BLOCK1)
     pack = block1.type.tensor_type.shape.dim[3].dim_value // head.level1.shape[1]
-    _network(graph, maps.graph, form, pack)
+    _network(graph, maps.graph, form)
     pixels, peaks = _best_maxima(graph, form)
     if form.sub_pixel:
         windows = _windows(graph, pixels, form)
@@ -99,7 +99,7 @@ def _model(
     return model
 
 
-def _network(graph: Graph, maps: onnx.GraphProto, form: FeaturesForm, pack: int) -> None:
+def _network(graph: Graph, maps: onnx.GraphProto, form: FeaturesForm) -> None:
     """Image to maps, as exported, for one size; with fp16 in half precision up to the logits."""
     exported = [dim.dim_value for dim in maps.input[0].type.tensor_type.shape.dim[:2]]
     if all(exported) and exported != [form.height, form.width]:
@@ -109,20 +109,19 @@ def _network(graph: Graph, maps: onnx.GraphProto, form: FeaturesForm, pack: int)
         )
     start = next(i for i, node in enumerate(maps.node) if node.output[0] == PADDED)
     graph.initializers += maps.initializer
-    _image(graph, form, pack)
+    _image(graph, form)
     network = _in_one_strip(maps.node[start + 1 :])
     graph.nodes += network if form.precision == "fp32" else _in_half(graph, network)
 
 
-def _image(graph: Graph, form: FeaturesForm, pack: int) -> None:
+def _image(graph: Graph, form: FeaturesForm) -> None:
     """What `network/encoder_graph.py` does, after a Cast: TensorRT takes bytes only before one."""
     kind = TensorProto.FLOAT if form.precision == "fp32" else TensorProto.FLOAT16
     x = graph.node("Cast", "image", to=kind)
     height, width = _padded(form)
-    margin = pack - 1
-    after = height - form.height, width - form.width + margin
-    x = graph.node("Pad", x, graph.ints(0, margin, 0, *after, 0)) if any(after) else x
-    graph.node("Reshape", x, graph.ints(height, -1, 3 * pack), output=PADDED)
+    after = height - form.height, width - form.width
+    x = graph.node("Pad", x, graph.ints(0, 0, 0, *after, 0)) if any(after) else x
+    graph.node("Identity", x, output=PADDED)
 
 
 def _in_one_strip(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:

@@ -26,12 +26,12 @@ from alike_ros.features import Features
 from alike_ros.keypoints import MAX_KEYPOINTS, RADIUS, Scratch, detect, logit, released_pixels
 
 #: The `graph` of a model's metadata that this code reads.
-GRAPH_VERSION = "4"
+GRAPH_VERSION = "5"
 #: The same for the form `features`.
 FEATURES_VERSION = "features-1"
 #: Begins the names of the products that make the score logits.
 SCORE = "score"
-#: Name of the image that is padded and, where block 1 takes them so, laid out in pairs of pixels.
+#: Name of the padded image.
 PADDED = "padded_image"
 STRIDE = 32  # images are padded to multiples of this
 #: Those that descriptors are made of.

@@ -2,10 +2,10 @@
 
 Runtimes convolve 16 channels at a time, and fill up what is missing with zeros. The 8 channels of
 alike-t's and alike-s's first block are therefore *packed*: two pixels of a row beside each other,
-so that a map (8, H, W) becomes one of (16, H, W/2), and the weights act on pairs. The four pixels
-that a pair of 3x3 windows covers are two whole pairs, shifted by a pixel: the image comes in pairs
-(-1, 0), (1, 2)..., the first convolution gives (0, 1), (2, 3)..., the second (-1, 0), (1, 2)...
-again, and kernels 3x2 do. Block 1 then has a column more at either side, which means nothing.
+so that a map (8, H, W) becomes one of (16, H, W/2), and the weights act on pairs. A pair of 3x3
+windows covers 3x4 pixels: of the image, in steps of two; of the first convolution's pairs (0, 1),
+(2, 3)..., two whole ones, if the second gives the pairs (-1, 0), (1, 2)... by a kernel 3x2. So
+block 1 has a column more at either side, which means nothing.
 
 Block 1 runs in *strips* of rows, up to where it is halved and scored: what its second convolution
 reads may then still be in the cache. alike-t's network, 640x480, two threads on an AMD EPYC: with
@@ -47,18 +47,12 @@ def pixels_together(channels: int) -> int:
     return 2 if 2 * channels <= _LANES else 1
 
 
-def pad_image(graph: NetworkGraph, pack: int) -> str:
-    """uint8 (H, W, 3), padded at the bottom and right; for pairs a column more at either side.
-
-    What leaves is (H, W, 3) or, in pairs, (H, W/2 + 1, 6).
-    """
+def pad_image(graph: NetworkGraph) -> str:
+    """uint8 (H, W, 3), padded at the bottom and right."""
     shape = graph.slice(graph.node("Shape", "image"), graph.ints(0), graph.ints(2))
     rest = graph.node("Mod", graph.node("Neg", shape), graph.ints(STRIDE))  # of the divisor's sign
-    margin = pack - 1
-    after = graph.node("Add", rest, graph.ints(0, margin)) if margin else rest
-    pads = graph.node("Concat", graph.ints(0, margin, 0), after, graph.ints(0), axis=0)
-    padded = graph.node("Pad", "image", pads)
-    return graph.node("Reshape", padded, graph.ints(0, -1, 3 * pack), output=PADDED)
+    pads = graph.node("Concat", graph.ints(0, 0, 0), rest, graph.ints(0), axis=0)
+    return graph.node("Pad", "image", pads, output=PADDED)
 
 
 def strips(graph: NetworkGraph, pixels: str, count: int) -> list[Strip]:
@@ -77,8 +71,9 @@ def block1(graph: NetworkGraph, pixels: str, strip: Strip, pack: int) -> str:
     if pack == 1:
         x = graph.relu_conv(x, weight1 / 255, bias1, strip.pads(1))
         return graph.relu_conv(x, weight2, bias2, strip.pads(1))
-    x = graph.relu_conv(x, _paired(weight1 / 255), np.tile(bias1, 2), strip.pads(0))
-    return graph.relu_conv(x, _paired(weight2), np.tile(bias2, 2), strip.pads(1))
+    first, second = _for_pairs(weight1 / 255), _of_pairs(_for_pairs(weight2))
+    x = graph.relu_conv(x, first, np.tile(bias1, 2), strip.pads(1), strides=[1, 2])
+    return graph.relu_conv(x, second, np.tile(bias2, 2), strip.pads(1))
 
 
 def _rows_around(graph: NetworkGraph, pixels: str, strip: Strip) -> str:
@@ -88,15 +83,16 @@ def _rows_around(graph: NetworkGraph, pixels: str, strip: Strip) -> str:
     return graph.slice(pixels, start, end)
 
 
-def _paired(weight: NDArray[Any]) -> NDArray[Any]:
-    """A kernel (out, in, 3, 3) as one that shifts pairs of pixels by one: (2 out, 2 in, 3, 2)."""
+def _for_pairs(weight: NDArray[Any]) -> NDArray[Any]:
+    """A kernel (out, in, 3, 3) for two pixels beside each other at once: (2 out, in, 3, 4)."""
+    return np.concatenate([np.pad(weight, [(0, 0)] * 3 + [side]) for side in ((0, 1), (1, 0))])
+
+
+def _of_pairs(weight: NDArray[Any]) -> NDArray[Any]:
+    """A kernel (out, in, 3, 4) of pixels as one of their pairs: (out, 2 in, 3, 2)."""
     c_out, c_in = weight.shape[:2]
-    paired = np.zeros((2, c_out, 2, c_in, 3, 2))
-    for pixel in range(2):
-        for column in range(3):
-            pair, source = divmod(pixel + column, 2)
-            paired[pixel, :, source, :, :, pair] = weight[..., column]
-    return paired.reshape(2 * c_out, 2 * c_in, 3, 2)
+    pairs = weight.reshape(c_out, c_in, 3, 2, 2)  # (..., pair, pixel)
+    return np.asarray(pairs.transpose(0, 4, 1, 2, 3).reshape(c_out, 2 * c_in, 3, 2))
 
 
 def halved(graph: NetworkGraph, block1: str, pack: int) -> str:

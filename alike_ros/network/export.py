@@ -86,7 +86,7 @@ def descriptor_head(network: ALIKE) -> DescriptorHead:
 
 def _network(graph: NetworkGraph, pack: int, count: int) -> None:
     """Image to outputs, with block 1 in so many strips."""
-    pixels = encoder_graph.pad_image(graph, pack)
+    pixels = encoder_graph.pad_image(graph)
     halves, logits = [], []
     for i, strip in enumerate(encoder_graph.strips(graph, pixels, count)):
         block1 = encoder_graph.block1(graph, pixels, strip, pack)

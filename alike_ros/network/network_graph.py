@@ -26,12 +26,15 @@ class NetworkGraph(Graph):
         bias: NDArray[Any] | None = None,
         pads: list[int] | None = None,
         output: str = "",
+        **attributes: Any,
     ) -> str:
-        """With the pads given, or those that keep the size."""
+        """With the pads given, or those that keep the size; strides and the like by name."""
         weights = [self.constant(w.astype(np.float32)) for w in (weight, bias) if w is not None]
         kernel = list(weight.shape[2:])
         pads = pads or [size // 2 for size in kernel] * 2
-        return self.node("Conv", x, *weights, output=output, kernel_shape=kernel, pads=pads)
+        return self.node(
+            "Conv", x, *weights, output=output, kernel_shape=kernel, pads=pads, **attributes
+        )
 
     def relu_conv(
         self,
@@ -39,9 +42,10 @@ class NetworkGraph(Graph):
         weight: NDArray[Any],
         bias: NDArray[Any] | None = None,
         pads: list[int] | None = None,
+        **attributes: Any,
     ) -> str:
         """A convolution and what of it is positive."""
-        return self.node("Relu", self.conv(x, weight, bias, pads))
+        return self.node("Relu", self.conv(x, weight, bias, pads, **attributes))
 
     def folded(self, block: str, i: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Weight and bias of convolution i of a block with its batch norm (epsilon as torch's)."""
