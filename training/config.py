@@ -86,6 +86,7 @@ class LossConfig:
     nre_map: str = "dense"  # dense: the whole other map; grid: a grid and the other's points
     stride: int = 8  # of the grid, pixels
     exclusion: float = 4.0  # what is closer to the true point does not compete (grid), pixels
+    near: int = 0  # so many places around each true point compete as well (grid)
     t_des: float = 0.02
     t_rel: float = 1.0  # used with the dense map
     reprojection: float = 1.0

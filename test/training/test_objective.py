@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from alike_ros.errors import ConfigError
 from alike_ros.network import ALIKE
 from alike_ros.network.alnet import ALNet
 from training.config import LossConfig, PhotometryConfig
 from training.data.drawings import drawing
 from training.data.homography import disturb
-from training.objective import Description, Objective, View, to_float
+from training.objective import NEAR, Description, Objective, View, to_float
 
 GRID = LossConfig(
     top_k=60, random_points=30, thin_radius=0, nre_map="grid", t_des=0.05, nre=1, reliability=1
@@ -179,7 +180,7 @@ def test_only_what_has_left_the_picture_is_sought_outside(network: ALNet) -> Non
         scores, nothing, nothing, nothing, own[:, :2], nothing, points_there, visible, left
     )
     guest = grid[5 * width + 4][None]
-    here, there = Description(own, nothing, grid, nothing), Description(own, guest, grid, nothing)
+    here, there = (Description(own, guests, nothing, grid, nothing) for guests in (nothing, guest))
     nre = Objective(network, DENSE).description_terms(view, view, here, there)["nre"]
     logits = (own @ grid.T - 1) / DENSE.t_des
     total = torch.cat([logits, torch.zeros(3, 1)], dim=1).logsumexp(1)
@@ -204,6 +205,41 @@ def test_random_points_near_better_ones_are_thinned(network: ALNet) -> None:
     distance = torch.cdist(random, random) + 1e3 * torch.eye(len(random))
     assert distance.min() > 4.0
     assert torch.equal(thinned.points[:count], thinned.keypoints)
+
+
+def test_pixels_near_a_point_are_near_it_and_in_the_picture(network: ALNet) -> None:
+    points, extent = torch.tensor([[0.0, 0], [60, 40], [127, 95]]), torch.tensor([127.0, 95])
+    places = Objective(network, replace(GRID, near=200)).around(points, extent, generator())
+    distance = (places - points[:, None]).norm(dim=-1)
+    assert places.shape == (3, 200, 2)
+    assert NEAR[0] - 0.71 < distance.min() and distance.max() < NEAR[1] + 0.71  # rounded
+    assert ((places >= 0) & (places <= extent)).all()
+
+
+def test_descriptors_learn_to_differ_from_those_beside_them() -> None:
+    pairs = batch(torch.eye(3), same=True)
+
+    def alike(near: int) -> float:
+        """Mean cosine of descriptors three pixels apart, after 20 steps."""
+        torch.manual_seed(0)
+        network = ALIKE("alike-t")
+        objective = Objective(network, replace(GRID, near=near))
+        optimizer = torch.optim.Adam(network.parameters(), 3e-3)
+        for i in range(20):
+            optimizer.zero_grad()
+            objective(pairs, generator(i))["nre"].backward()
+            optimizer.step()
+        levels = network.levels(to_float(pairs["image0"]))
+        points = 80 * torch.rand(2, 100, 2, generator=generator())
+        here, beside = (network.describe(levels, p) for p in (points, points + 3))
+        return float((here * beside).sum(-1).mean())
+
+    assert alike(near=8) < alike(near=0) - 0.1  # measured 0.48 and 0.63
+
+
+def test_pixels_near_points_are_for_the_grid(network: ALNet) -> None:
+    with pytest.raises(ConfigError, match="near"):
+        Objective(network, replace(DENSE, near=8))
 
 
 def test_grid_covers_the_map_in_every_phase(network: ALNet) -> None:
