@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -208,8 +209,7 @@ class VisualOdometry:
     def _restart(self, view: View, num_matches: int) -> Estimate:
         """Mono: the first view is out of sight, so the map starts here."""
         self._map = None
-        estimate = self._start(view)
-        return self._estimate(view, estimate.status, num_matches=num_matches, is_keyframe=True)
+        return replace(self._start(view), num_matches=num_matches)
 
     def _tried(self, local_map: LocalMap) -> Iterator[Keyframe]:
         """Some keyframes: those that see most of what the last pose had in view.

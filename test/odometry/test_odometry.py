@@ -69,6 +69,13 @@ def test_pure_rotation_does_not_start_mono():
     assert {e.status for e in follow("mono", poses)} == {Status.INITIALISING}
 
 
+def test_a_dark_view_is_no_keyframe_of_mono():
+    """It puts an end to the first view, and none takes its place until something is seen."""
+    estimates = follow("mono", walk(6), gap=lambda i: 2 <= i < 5)
+    assert {e.status for e in estimates} == {Status.INITIALISING}
+    assert [e.is_keyframe for e in estimates] == [True, False, False, False, False, True]
+
+
 @pytest.mark.parametrize("mode", ["mono", "rgbd", "stereo"])
 def test_a_short_gap_is_bridged(mode):
     poses = walk(40)
