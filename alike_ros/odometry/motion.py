@@ -87,7 +87,11 @@ class Motion:
 
     def turn_rate(self, stamp_ns: int) -> Array:
         """Predicted angular velocity (3,), rad/s, in the camera's axes."""
-        ahead_s = min(self.gap_s(stamp_ns), self.bridge_s)
+        gap_s = self.gap_s(stamp_ns)
+        turn = self._gyroscope(self.last.stamp_ns, stamp_ns)
+        if turn is not None:  # in all of the gap
+            return rotation_log(turn) / gap_s
+        ahead_s = min(gap_s, self.bridge_s)
         if not ahead_s:
             return np.zeros(3)
         step = inverse(self.last.world_from_cam) @ self.predicted(stamp_ns)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from alike_ros.geometry import from_Rt, rotation_exp, rotation_log
-from alike_ros.odometry.motion import Moment, Motion
+from alike_ros.odometry.motion import Moment, Motion, no_gyroscope
 
 MS = 1_000_000
 
@@ -46,3 +46,21 @@ def test_a_velocity_that_nothing_has_told_is_uncertain():
     assert 0.1 < nees < 1  # measured 0.28; 8 by an acceleration alone
     known = remembered([-33, 0], [0, 0])
     assert np.trace(known.covariance(100 * MS, 2.0)) < 0.1 * np.trace(covariance)
+
+
+RATE = np.array([0.1, 1.0, -0.2])  # rad/s
+
+
+def turned(start_ns, end_ns):
+    """Rotation of a camera that turns at RATE; a gyroscope that is exact."""
+    return rotation_exp(RATE * (end_ns - start_ns) * 1e-9)
+
+
+@pytest.mark.parametrize("gyroscope", [turned, no_gyroscope])
+@pytest.mark.parametrize("gap_ms", [33, 200, 900])
+def test_turn_rate_is_that_of_the_camera_however_long_the_gap(gyroscope, gap_ms):
+    motion = Motion(0.3, gyroscope)
+    for stamp_ns in (0, 33 * MS):
+        pose = from_Rt(turned(0, stamp_ns), np.zeros(3))
+        motion.remember(Moment(stamp_ns, pose, np.zeros((6, 6))))
+    np.testing.assert_allclose(motion.turn_rate((33 + gap_ms) * MS), RATE, rtol=1e-6)
