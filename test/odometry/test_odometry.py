@@ -190,6 +190,22 @@ def test_a_new_map_starts_where_the_velocity_brought_the_camera():
     assert estimates[-1].status is Status.TRACKING
 
 
+@pytest.mark.parametrize("mode", ["mono", "rgbd"])
+def test_a_new_map_is_as_uncertain_as_the_dark_before_it_was_long(mode):
+    config = override(Config(mode=mode), {"reset_countdown": 5})
+    sigmas = []
+    for dark in (20, 60):
+        scene, odometry = Scene(), VisualOdometry(CAMERA, config)
+        for i, pose in enumerate([*walk(40), *walk(dark), *walk(20)]):
+            features, depths = scene.see(pose)
+            depth = measured(mode, features, depths)
+            features = NOTHING if 40 <= i < 40 + dark else features
+            estimate = odometry.track(i * 33_000_000, features, **depth)
+        assert (estimate.status, estimate.map_index) == (Status.TRACKING, 1)
+        sigmas.append(np.trace(estimate.covariance[3:, 3:]) ** 0.5)
+    assert sigmas[1] > 5 * sigmas[0]  # with the square of the time: measured 8
+
+
 def test_it_comes_back_to_an_old_keyframe():
     """Away for so long that the newest keyframes see nothing of the first view."""
     there = walk(80, turn_deg=1.5)
