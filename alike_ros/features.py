@@ -34,6 +34,8 @@ class Features:
                 f"keypoints, scores and descriptors have shapes {shapes}, "
                 "expected (N, 2), (N,) and (N, D)"
             )
+        if not np.isfinite(self.keypoints).all():
+            raise DataError("some keypoints have no place: NaN or infinite")
 
     def __len__(self) -> int:
         return len(self.keypoints)
