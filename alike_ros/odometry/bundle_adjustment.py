@@ -64,7 +64,8 @@ def adjust(window: Window, noise: Noise) -> Adjusted | None:
     """
     try:
         return _solved(window, noise)
-    except (RuntimeError, np.linalg.LinAlgError) as error:  # what GTSAM and NumPy raise
+    except (RuntimeError, IndexError, np.linalg.LinAlgError) as error:
+        # GTSAM raises the first two, the second where a pose sees nothing; NumPy the third
         log.debug("no bundle adjustment: %s", error)
         return None
 

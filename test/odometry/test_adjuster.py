@@ -150,6 +150,15 @@ def test_what_cannot_be_solved_is_left_as_it_is(window):
     assert adjust(replace(window, covariance=broken), noise) is None
 
 
+@pytest.mark.parametrize("seen", [0, 2])
+def test_a_pose_that_sees_too_little_is_no_reason_to_stop(window, seen):
+    """All that a keyframe saw, or nearly all, may have been left out as an outlier."""
+    window, noise = window
+    kept = (window.camera > 0) | (np.cumsum(window.camera == 0) <= seen)
+    names = ("camera", "landmark", "bearings", "depths")
+    assert adjust(replace(window, **{n: getattr(window, n)[kept] for n in names}), noise) is None
+
+
 def test_a_missing_gtsam_is_told_once(monkeypatch, caplog):
     monkeypatch.setattr(bundle_adjustment, "gtsam", None)
     bundle_adjustment.is_available.cache_clear()
