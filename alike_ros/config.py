@@ -70,9 +70,9 @@ class DepthConfig(Checked):
         0.05, "depth steps between neighbouring pixels above this share are edges, not used", 0.0
     )
     noise: float = setting(
-        0.0025, "standard deviation of a depth of 1 m; grows with z squared", 0.0
+        0.0025, "standard deviation of a depth of 1 m; grows with z squared", 1e-6
     )
-    disparity_noise_px: float = setting(0.5, "standard deviation of a stereo disparity", 0.0)
+    disparity_noise_px: float = setting(0.5, "standard deviation of a stereo disparity", 0.01)
     min_disparity_px: float = setting(1.0, "smallest stereo disparity that gives a depth", 0.01)
     max_row_error_px: float = setting(
         2.0, "largest distance of stereo matches from their row", 0.0

@@ -64,6 +64,9 @@ def test_shipped_files_are_there():
         ({"detector.min_score": True}, "min_score is True, expected a float"),
         ({"detector.min_score": 1.5}, "min_score is 1.5, expected at least 0.0 and at most 1.0"),
         ({"mode": "lidar"}, "mode is 'lidar', expected one of mono, rgbd, stereo"),
+        # without noise, adjustment cannot weigh depths and gives up
+        ({"depth.noise": 0.0}, "noise"),
+        ({"depth.disparity_noise_px": 0.0}, "disparity_noise_px"),
     ],
 )
 def test_wrong_values(values, told):
