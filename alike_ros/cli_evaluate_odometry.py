@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 #: A sequence and a contender by their names in the table, and what to run.
 Job = tuple[str, "Sequence", str, "Contender", "Trial"]
 
-#: Name -> value, as JSON holds them.
+#: A sequence's name in the table -> its source, and itself.
+Sequences = dict[str, tuple[str, "Sequence"]]
+
+#: Name -> value, as JSON holds them; where a sequence is, under its name after _SEQUENCE.
 Settings = dict[str, bool | int | float | str]
+_SEQUENCE = "SEQUENCE "
 
 OPENCV = "opencv-rgbd"
 CONTENDERS = ("alike", "orb", "sift", "rootsift", "xfeat", OPENCV)
@@ -100,9 +104,10 @@ def add(benchmarks: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def _odometry(options: argparse.Namespace) -> int:
     """Runs the jobs one by one, and reports also when it is interrupted."""
     config = node_config(options)
-    settings = _settings(options, config)
+    sequences = _sequences(options, config)
+    settings = _settings(options, config, sequences)
     rows = _read(options.json, settings) if options.resume else []
-    jobs = _jobs(options, config)
+    jobs = _jobs(options, config, sequences)
     interrupted = False
     try:
         _run(jobs, config, rows, settings, options)
@@ -114,23 +119,34 @@ def _odometry(options: argparse.Namespace) -> int:
     return 130 if interrupted else 0
 
 
-def _jobs(options: argparse.Namespace, config: Config) -> list[Job]:
+def _sequences(options: argparse.Namespace, config: Config) -> Sequences:
+    """By their names in the table; those that share a name are called by their sources."""
     from alike_ros.data import open_sequence
+
+    opened = {
+        source: open_sequence(source, config.mode, options.camera) for source in options.sources
+    }
+    for source, sequence in opened.items():
+        if sequence.truth is None:
+            raise DataError(f"{source} has no truth to compare with: see `alike run`")
+    common = Counter(sequence.name for sequence in opened.values())
+    return {
+        sequence.name if common[sequence.name] == 1 else source: (source, sequence)
+        for source, sequence in opened.items()
+    }
+
+
+def _jobs(options: argparse.Namespace, config: Config, sequences: Sequences) -> list[Job]:
     from alike_ros.data.perturbation import PERTURBATIONS
     from alike_ros.odometry_evaluation import trials
 
     names: list[str] = []
     if options.perturb is not None:
         names = _chosen(options.perturb, tuple(PERTURBATIONS)) or list(PERTURBATIONS)
-    sequences = [open_sequence(source, config.mode, options.camera) for source in options.sources]
-    for source, sequence in zip(options.sources, sequences, strict=True):
-        if sequence.truth is None:
-            raise DataError(f"{source} has no truth to compare with: see `alike run`")
     contenders = _contenders(options, config)
-    common = Counter(sequence.name for sequence in sequences)
     return [
-        (sequence.name if common[sequence.name] == 1 else source, sequence, name, run, trial)
-        for source, sequence in zip(options.sources, sequences, strict=True)
+        (called, sequence, name, run, trial)
+        for called, (_, sequence) in sequences.items()
         for name, run in contenders.items()
         for trial in trials(config.mode, names, options.seed, options.frames)
     ]
@@ -172,10 +188,16 @@ def _chosen(text: str, known: tuple[str, ...]) -> list[str]:
     return names
 
 
-def _settings(options: argparse.Namespace, config: Config) -> Settings:
+def _settings(options: argparse.Namespace, config: Config, sequences: Sequences) -> Settings:
     """All that a row depends on and does not tell itself, by name."""
-    source = {"--camera": str(options.camera or ""), "--frames": options.frames or 0}
-    return {**flatten(config), **source, "--seed": options.seed}
+    frames = {"--camera": str(options.camera or ""), "--frames": options.frames or 0}
+    places = {_SEQUENCE + name: _place(source) for name, (source, _) in sequences.items()}
+    return {**flatten(config), **frames, "--seed": options.seed, **places}
+
+
+def _place(source: str) -> str:
+    """The same from any working directory."""
+    return str(Path(source).resolve()) if Path(source).exists() else source
 
 
 def _run(
@@ -227,7 +249,10 @@ def _text(value: float | None, digits: str) -> str:
 
 
 def _read(path: Path | None, settings: Settings) -> list[Row]:
-    """The rows of an earlier run with the same settings; none where there is no file yet."""
+    """The rows of an earlier run with the same settings; none where there is no file yet.
+
+    Where sequences are of which only the file has rows, is added to the settings.
+    """
     from alike_ros.odometry_evaluation import Row
 
     if path is None:
@@ -244,7 +269,10 @@ def _read(path: Path | None, settings: Settings) -> list[Row]:
 
 
 def _check_settings(path: Path, settings: Settings) -> None:
-    """Rows of different settings are not to be compared, and must not stand for each other."""
+    """Rows of different settings are not to be compared, and must not stand for each other.
+
+    Adds where the sequences of before are.
+    """
     beside = _settings_path(path)
     try:
         before: Settings = dict(json.loads(beside.read_text()))
@@ -253,6 +281,8 @@ def _check_settings(path: Path, settings: Settings) -> None:
             f"{beside} does not tell the settings of {path}: leave out --resume, or take another "
             f"--json ({error})"
         ) from error
+    for one, other in ((before, settings), (settings, before)):  # each may have its own sequences
+        one |= {name: other[name] for name in other.keys() - one if name.startswith(_SEQUENCE)}
     names = [n for n in {**before, **settings} if before.get(n) != settings.get(n)]
     if names:
         changes = ", ".join(f"{n} {before.get(n)!r}, now {settings.get(n)!r}" for n in names)

@@ -103,6 +103,24 @@ def test_rows_of_other_settings_are_not_taken_for_these(tmp_path, capsys, other)
     assert rows_file.read_bytes() == written
 
 
+def test_rows_of_another_sequence_of_the_same_name_are_not_taken_for_its_own(tmp_path, capsys):
+    rows_file = tmp_path / "rows.json"
+    options = ["--mode", "rgbd", "--extractors", "orb", "--json", str(rows_file), "--resume"]
+
+    def go_on(source):
+        return main(["evaluate", "odometry", source, *options])
+
+    assert go_on("render:room?frames=3") == 0
+    assert go_on("render:yard?frames=3") == 0  # another name: its row is added
+    assert go_on("render:room?frames=3") == 0  # and nothing is left to do
+    rows = json.loads(rows_file.read_text())
+    assert [row["sequence"] for row in rows] == ["render_room", "render_yard"]
+    for source in ("render:room?frames=4", "render:yard?frames=4"):
+        assert go_on(source) == 1
+        assert f"{source!r}" in capsys.readouterr().err
+    assert json.loads(rows_file.read_text()) == rows
+
+
 def test_mono_has_no_nees(tmp_path):
     rows_file = tmp_path / "rows.json"
     source = "render:room?frames=8"
