@@ -93,7 +93,10 @@ def stereo_depth(
     config: DepthConfig,
     min_similarity: float,
 ) -> Array:
-    """Depths (N,) of the left keypoints, NaN where no right keypoint matches along the row."""
+    """Depths (N,) of the left keypoints, NaN where no right keypoint matches along the row.
+
+    Nor are depths known that are nearer than is used.
+    """
     rectified_left, rectified_right = stereo.rectify(left.keypoints, right.keypoints)
     (x_left, y_left), (x_right, y_right) = rectified_left.T, rectified_right.T
     error = config.max_row_error_px
@@ -103,7 +106,7 @@ def stereo_depth(
     i, j = match_pairs(left.descriptors, right.descriptors, min_similarity, pairs).T
     depths = np.full(len(left), np.nan)
     depths[i] = stereo.depth(rectified_left[i], x_left[i] - x_right[j])
-    return depths
+    return np.where(depths >= config.min_m, depths, np.nan)
 
 
 def check_size(depth: NDArray[Any], camera: Camera) -> None:

@@ -50,6 +50,7 @@ def test_stereo_depth():
     right = CAMERA.project(points - [STEREO.baseline, 0, 0])
     right[:10] += [0, 5]  # off their row
     right[10:20] += [300, 0]  # behind the camera
+    right[20:30, 0] = left[20:30, 0] - 510  # 9.8 cm from it
     order = rng.permutation(100)
     depths = stereo_depth(
         STEREO,
@@ -58,5 +59,5 @@ def test_stereo_depth():
         CONFIG,
         0.7,
     )
-    assert np.isnan(depths[:20]).all()
-    np.testing.assert_allclose(depths[20:], points[20:, 2], rtol=1e-4)
+    assert np.isnan(depths[:30]).all()
+    np.testing.assert_allclose(depths[30:], points[30:, 2], rtol=1e-4)
