@@ -141,7 +141,7 @@ def _extractors(options: argparse.Namespace) -> dict[str, Extractor]:
 
     detector = _detector(options)
     models = options.model or ([] if options.extractor else [""])
-    stems = Counter(Path(model or DEFAULT_MODEL).stem for model in models)
+    stems = Counter([*(Path(model or DEFAULT_MODEL).stem for model in models), *options.extractor])
     extractors: dict[str, Extractor] = {}
     for model in models:
         stem = Path(model or DEFAULT_MODEL).stem

@@ -239,6 +239,16 @@ def test_command_hands_settings_to_the_models(
     assert asked[-1].model == ""  # the model that comes with the package
 
 
+def test_a_model_is_not_taken_for_the_extractor_of_its_name(
+    benchmark: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(backends, "load_extractor", lambda _: Oracle())
+    command = ["evaluate", "homography", str(benchmark), "--extractor", "orb"]
+    assert main([*command, "--model", "trained/orb.onnx"]) == 0
+    rows = [line.split()[1] for line in capsys.readouterr().out.splitlines()[-2:]]
+    assert rows == ["trained/orb.onnx", "orb"]
+
+
 def test_command_tells_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "homography", str(tmp_path)]) == 1
     assert "no scenes" in capsys.readouterr().err
