@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,31 +15,13 @@ from alike_ros.errors import AlikeError, ConfigError
 from alike_ros.features import Features
 from alike_ros.geometry import Array
 from alike_ros.matching import match_mutual
-from alike_ros.odometry import Status
+from alike_ros.odometry import Status, VisualOdometry
 from alike_ros.replay import Step
 
 _JPEG_QUALITY = 80
 #: Green and red; yellow in any other state.
 _COLOURS = {Status.TRACKING: (80, 200, 120), Status.LOST: (230, 60, 60)}
 _YELLOW = (240, 200, 60)
-
-
-@runtime_checkable
-class ShowsMap(Protocol):
-    """An odometry that shows its map: with it, landmarks are recorded.
-
-    landmarks (L, 3) and keyframe_poses (K, 4, 4), world_from_cam, in the world of its estimates.
-    """
-
-    @property
-    def landmarks(self) -> Array:
-        """(L, 3), in the world."""
-        ...
-
-    @property
-    def keyframe_poses(self) -> Array:
-        """(K, 4, 4), world_from_cam."""
-        ...
 
 
 class Recording:
@@ -61,7 +43,6 @@ class Recording:
         self._rerun: Any = rerun  # its types are not installed everywhere
         self._min_similarity = min_similarity
         self._positions: list[Array] = []  # of all tracked frames
-        self._keyframes: list[Array] = []  # positions of the frames that became one
         self._keyframe: Features | None = None
         self._status: Status | None = None
         self._stream: Any = rerun.RecordingStream(f"alike {name}")
@@ -90,7 +71,7 @@ class Recording:
         self._stream.flush()
         self._stream.disconnect()
 
-    def add(self, step: Step, odometry: object) -> None:
+    def add(self, step: Step, odometry: VisualOdometry) -> None:
         """One frame of a replay, and what the odometry then knows."""
         stamp = np.datetime64(step.frame.stamp_ns, "ns")
         self._stream.set_time("stamp", timestamp=stamp)
@@ -103,8 +84,6 @@ class Recording:
             self._positions.append(t)
         if estimate.is_keyframe:
             self._keyframe = step.features
-            if estimate.world_from_cam is not None:
-                self._keyframes.append(estimate.world_from_cam[:3, 3])
             self._log_map(odometry)
 
     def _log_image(self, step: Step) -> None:
@@ -135,14 +114,11 @@ class Recording:
             self._status = step.estimate.status
             self._log("status", self._rerun.TextLog(self._status.value))
 
-    def _log_map(self, odometry: object) -> None:
-        """At keyframes only: in every frame, the file would grow with the square of its length."""
-        keyframes = np.reshape(self._keyframes, (-1, 3))
-        if isinstance(odometry, ShowsMap):
-            keyframes = odometry.keyframe_poses[:, :3, 3]
-            self._log("world/landmarks", self._rerun.Points3D(odometry.landmarks))
-        points = self._rerun.Points3D(keyframes, colors=(90, 140, 255))
-        self._log("world/keyframes", points)
+    def _log_map(self, odometry: VisualOdometry) -> None:
+        """At keyframes only: it is large."""
+        keyframes = odometry.keyframe_poses[:, :3, 3]
+        self._log("world/landmarks", self._rerun.Points3D(odometry.landmarks))
+        self._log("world/keyframes", self._rerun.Points3D(keyframes, colors=(90, 140, 255)))
         self._log_trajectory()
 
     def _log_trajectory(self) -> None:
