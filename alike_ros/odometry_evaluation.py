@@ -29,10 +29,10 @@ _REMEMBERED = 500
 class Row:
     """One run's figures, under the names of the JSON file; None where they are not known.
 
-    Lengths are metres, mono's after alignment with scale. ATE and RPE are of the frames that have
-    a pose. Those that were seen and have none count as `initialising` until a map is there, which
-    mono builds of two views, and as `lost` afterwards. nees is 1 where the covariance of the
-    position is truthful.
+    Lengths are metres, mono's after alignment with scale: unknown where the camera hardly moved.
+    ATE and RPE are of the frames that have a pose. Those that were seen and have none count as
+    `initialising` until a map is there, which mono builds of two views, and as `lost` afterwards.
+    nees is 1 where the covariance of the position is truthful.
     """
 
     sequence: str
@@ -184,13 +184,14 @@ def evaluate(
         for estimate, stamp_ns in zip(run.estimates, stamps_ns, strict=True)
     ]
     metrics, _ = measure(run, config.mode, sequence.truth)
+    is_metric = config.mode != "mono" or metrics.scale_aligned
     return Row(
         sequence=name,
         extractor=extractor,
         perturbation=trial.perturbation,
         level=trial.level,
-        ate_rmse_m=metrics.ate_rmse_m,
-        rpe_trans_rmse_m=metrics.rpe_trans_rmse_m,
+        ate_rmse_m=metrics.ate_rmse_m if is_metric else None,
+        rpe_trans_rmse_m=metrics.rpe_trans_rmse_m if is_metric else None,
         rpe_rot_rmse_deg=metrics.rpe_rot_rmse_deg,
         lost=metrics.lost,
         initialising=metrics.initialising,

@@ -15,6 +15,8 @@ from alike_ros.cli import main
 from alike_ros.config import Config, override
 from alike_ros.data import open_sequence
 from alike_ros.data.perturbation import PERTURBATIONS
+from alike_ros.geometry import from_Rt
+from alike_ros.odometry import Estimate, Status
 from alike_ros.odometry_evaluation import FeatureOdometry, Trial, evaluate, trials
 from alike_ros.opencv_odometry import OpencvRgbdOdometry, is_available
 from alike_ros.trajectory import Trajectory
@@ -214,6 +216,26 @@ def test_blackout_is_counted_as_lost():
     unbridged = override(RGBD, {"tracking.bridge_s": 0.0})  # else velocity carries on for a while
     row = run(open_sequence(source, "rgbd"), Counting(), "blackout", 0.5, config=unbridged)
     assert row.lost == 5
+
+
+class Truthful:
+    """A contender that knows the truth, in another unit of length."""
+
+    description = "knows"
+
+    def __call__(self, frames, sequence, config, run):
+        for frame, pose in zip(frames, sequence.truth.world_from_cam, strict=True):
+            scaled = from_Rt(pose[:3, :3], 40 * pose[:3, 3])
+            run.estimates.append(Estimate(frame.stamp_ns, Status.TRACKING, scaled))
+
+
+def test_mono_has_no_metres_where_the_camera_hardly_moved():
+    """4 mm, and 20 cm: less tells no scale."""
+    for rate_hz, ate in ((500, None), (10, pytest.approx(0, abs=1e-6))):
+        sequence = open_sequence(f"render:room?frames=5&motion=circle&rate_hz={rate_hz}")
+        row = evaluate("room", sequence, "truth", Truthful(), Trial(), Config())
+        assert (row.ate_rmse_m, row.rpe_trans_rmse_m) == (ate, ate)
+        assert row.rpe_rot_rmse_deg < 1e-3
 
 
 def test_a_run_without_any_pose_is_told_from_a_good_one():
