@@ -28,6 +28,7 @@ class OpencvRgbdOdometry:
     """Aligns whole images (photometric and point to plane) frame to frame; finds no features.
 
     A frame that cannot be aligned is lost, and the next one is aligned with the last that could.
+    The first one that has any depth is where it starts.
     """
 
     def __init__(self, camera: Camera, config: DepthConfig) -> None:
@@ -50,6 +51,8 @@ class OpencvRgbdOdometry:
             raise DataError("RGB-D odometry needs a depth image with every frame")
         grey = self._undistorted(_grey(frame.image), cv2.INTER_LINEAR, 0)
         depth = self._undistorted(frame.depth, cv2.INTER_NEAREST, np.nan)  # edges stay edges
+        if self._last is None and not np.isfinite(depth).any():
+            return Estimate(frame.stamp_ns, Status.INITIALISING, metric_scale=True)
         if self._last is not None:
             found, cam_from_last = self._odometry.compute(*self._last, depth, grey)
             if not found or not np.isfinite(cam_from_last).all():

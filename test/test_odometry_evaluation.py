@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -271,3 +272,14 @@ def test_opencv_odometry_follows_and_says_lost():
     assert np.linalg.norm(errors, axis=1).max() < 1e-3  # measured: 6e-6 m of 0.09 m
     blind = np.full_like(frames[0].depth, np.nan)
     assert odometry.track(type(frames[0])(10**12, frames[0].image, blind)).world_from_cam is None
+
+
+@pytest.mark.skipif(not is_available(), reason="this OpenCV has no RGB-D odometry")
+def test_opencv_odometry_does_not_start_in_the_dark():
+    """Nothing could ever be aligned with it."""
+    sequence = open_sequence("render:room?frames=3", "rgbd")
+    first, *others = sequence
+    dark = replace(first, depth=np.full_like(first.depth, np.nan))
+    odometry = OpencvRgbdOdometry(sequence.camera, RGBD.depth)
+    found = [odometry.track(frame).status for frame in (dark, *others)]
+    assert found == [Status.INITIALISING, Status.TRACKING, Status.TRACKING]
