@@ -34,7 +34,7 @@ def forward(seconds: float, _random: np.random.Generator) -> Array:
 
 
 def shake(seconds: float, random: np.random.Generator) -> Array:
-    """Hand-held, all six degrees of freedom: some 0.3 m/s and 25 degrees/s."""
+    """Hand-held, all six degrees of freedom: some 0.5 m/s and 30 degrees/s."""
     frequency_hz, phase = random.uniform(0.3, 0.9, (6, 2)), random.uniform(0, 2 * np.pi, (6, 2))
     waves = np.sin(2 * np.pi * frequency_hz * seconds + phase).mean(1)
     return from_Rt(rotation_exp(np.radians(10) * waves[:3]), 0.15 * waves[3:])
