@@ -56,3 +56,13 @@ def test_a_global_shutter_is_told(monkeypatch):
     told, _ = follow(0.0)
     assert abs(found_s) < 0.001  # measured -0.0002
     assert error < 2 * told  # measured 0.0032 : 0.0032
+
+
+def test_a_reset_forgets_the_readout_time():
+    scene, odometry = Scene(), VisualOdometry(CAMERA, Config(mode="rgbd"))
+    for i, (pose, rate) in enumerate(zip(*looking_around(20), strict=True)):
+        features, depths = scene.see(pose, bend=0.025 * rate)
+        odometry.track(round(i * GAP_S * 1e9), features, depth_image(features, depths))
+    assert odometry.readout_s > 0.005
+    odometry.reset()
+    assert odometry.readout_s == 0

@@ -7,7 +7,9 @@ from scene import CAMERA, STEREO
 from alike_ros.config import DepthConfig
 from alike_ros.errors import DataError
 from alike_ros.features import Features
-from alike_ros.odometry.view import check_size, sampled_depth, stereo_depth
+from alike_ros.geometry import turned
+from alike_ros.odometry.shutter import Bend
+from alike_ros.odometry.view import View, check_size, sampled_depth, stereo_depth
 
 CONFIG = DepthConfig()
 
@@ -61,3 +63,16 @@ def test_stereo_depth():
     )
     assert np.isnan(depths[:30]).all()
     np.testing.assert_allclose(depths[30:], points[30:, 2], rtol=1e-4)
+
+
+def test_a_straightened_view_has_its_points_where_the_middle_row_saw_them():
+    rng = np.random.default_rng(0)
+    points, bend = rng.uniform([-1, -1, 2], [1, 1, 8], (100, 3)), np.array([0.02, -0.05, 0.03])
+    rows = rng.uniform(-0.5, 0.5, 100)
+    depths = points[:, 2]
+    descriptors = np.zeros((100, 32), np.float32)
+    view = View(0, points[:, :2] / points[:, 2:], rows, descriptors, depths, 0.01 * depths)
+    straight = view.straightened(Bend(bend, np.eye(3)))
+    np.testing.assert_allclose(straight.points_in_cam.T, turned(points.T, bend, rows))
+    np.testing.assert_allclose(straight.depth_sigmas, 0.01 * straight.depths)
+    np.testing.assert_array_equal(straight.bent.mean, 0)

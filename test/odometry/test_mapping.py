@@ -1,0 +1,84 @@
+"""What adjustment works on, and how its result comes back into a map that has grown meanwhile."""
+
+from concurrent.futures import Future
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scene import CAMERA, Scene, measured, walk
+
+from alike_ros.config import Config
+from alike_ros.geometry import from_Rt, rotation_exp, transform
+from alike_ros.odometry import VisualOdometry
+from alike_ros.odometry.bundle_adjustment import Adjusted
+from alike_ros.odometry.noise import Noise
+from alike_ros.odometry.window import select
+
+NOISE = Noise(0.7 / 500, 0.0025)
+SHIFT = from_Rt(rotation_exp(np.array([0.01, -0.02, 0.03])), np.array([0.1, -0.2, 0.05]))
+
+
+def follow(mode, poses, adjuster=lambda window, noise: Future()):
+    """An odometry at the end of a path; its adjustments never end."""
+    scene, odometry = Scene(), VisualOdometry(CAMERA, Config(mode=mode))
+    odometry._adjuster = adjuster
+    for i, pose in enumerate(poses):
+        features, depths = scene.see(pose)
+        odometry.track(i * 33_000_000, features, **measured(mode, features, depths))
+    return odometry
+
+
+def test_what_has_come_since_an_adjustment_began_moves_along_with_it():
+    pytest.importorskip("gtsam")
+    windows = []
+    odometry = follow("rgbd", walk(40, step=0.1), lambda *job: windows.append(job[0]) or Future())
+    mapper, local_map, window = odometry._mapper, odometry._map, windows[0]
+    adjustment = mapper._adjustment
+    later = local_map.keyframes[local_map.keyframes.index(adjustment.keyframes[0]) + 1 :]
+    assert len(later) >= 2
+    poses = [keyframe.world_from_cam for keyframe in later]
+    new = local_map.positions[adjustment.landmarks :].copy()
+    assert len(new) > 100
+    n = window.free
+    moved = Adjusted(
+        SHIFT @ window.poses[:n],
+        np.zeros((n, 6, 6)),
+        transform(SHIFT, window.positions),
+        np.zeros_like(window.positions),
+    )
+    mapper._write_back(adjustment, moved)
+    for keyframe, pose in zip(later, poses, strict=True):
+        np.testing.assert_allclose(keyframe.world_from_cam, SHIFT @ pose, atol=1e-12)
+    found = local_map.positions[adjustment.landmarks :]
+    np.testing.assert_allclose(found, transform(SHIFT, new), atol=1e-12)
+
+
+@pytest.mark.parametrize(("metric", "held"), [(True, 1), (False, 2)])
+def test_the_oldest_keyframes_are_held_where_no_others_are(metric, held):
+    local_map = follow("rgbd", walk(30, step=0.1))._map
+    keyframes, window = select(local_map, 50, metric, NOISE)
+    assert len(window.poses) - window.free == held
+    assert keyframes[window.free :] == local_map.keyframes[:held]
+
+
+def test_depths_that_do_not_fit_are_left_out_and_their_bearings_are_not():
+    local_map = follow("rgbd", walk(30, step=0.1))._map
+    _, before = select(local_map, 8, True, NOISE)
+    newest = local_map.keyframes[-1]
+    newest.view = replace(newest.view, depths=1.2 * newest.view.depths)
+    _, after = select(local_map, 8, True, NOISE)
+    is_newest = before.camera == 0
+    np.testing.assert_array_equal(before.bearings, after.bearings)
+    assert np.isfinite(before.depths[is_newest]).mean() > 0.5
+    assert np.isfinite(after.depths[is_newest]).mean() < 0.05
+    np.testing.assert_array_equal(before.depths[~is_newest], after.depths[~is_newest])
+
+
+def test_a_lost_view_is_matched_with_all_keyframes_in_turn():
+    odometry = follow("rgbd", walk(60, step=0.1))
+    keyframes, tried = odometry._map.keyframes, []
+    assert len(keyframes) > 6
+    for odometry._missed_frames in range(len(keyframes)):
+        tried.append(list(odometry._tried(odometry._map)))
+    assert {len(some) for some in tried} <= {1, 2, 3}
+    assert {id(keyframe) for some in tried for keyframe in some} == set(map(id, keyframes))
