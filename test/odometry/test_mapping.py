@@ -8,9 +8,9 @@ import pytest
 from scene import CAMERA, Scene, measured, walk
 
 from alike_ros.config import Config
-from alike_ros.geometry import from_Rt, rotation_exp, transform
+from alike_ros.geometry import adjoint, from_Rt, inverse, rotation_exp, transform
 from alike_ros.odometry import VisualOdometry
-from alike_ros.odometry.bundle_adjustment import Adjusted
+from alike_ros.odometry.bundle_adjustment import Adjusted, adjust
 from alike_ros.odometry.noise import Noise
 from alike_ros.odometry.window import select
 
@@ -59,6 +59,22 @@ def test_the_oldest_keyframes_are_held_where_no_others_are(metric, held):
     keyframes, window = select(local_map, 50, metric, NOISE)
     assert len(window.poses) - window.free == held
     assert keyframes[window.free :] == local_map.keyframes[:held]
+
+
+def test_adjusted_poses_inherit_what_the_held_one_is_off_by():
+    pytest.importorskip("gtsam")
+    _, window = select(follow("rgbd", walk(30, step=0.1))._map, 50, True, NOISE)
+    held = np.diag([0.01, 0.02, 0.03, 0.001, 0.002, 0.003]) ** 2
+    exact, not_exact = (
+        adjust(replace(window, covariance=covariance[None]), NOISE)
+        for covariance in (np.zeros((6, 6)), held)
+    )
+    np.testing.assert_array_equal(exact.poses, not_exact.poses)
+    for pose, covariance, own in zip(
+        exact.poses, not_exact.covariances, exact.covariances, strict=True
+    ):
+        to_own = adjoint(inverse(pose) @ window.poses[-1])
+        np.testing.assert_allclose(covariance - own, to_own @ held @ to_own.T, atol=1e-9)
 
 
 def test_depths_that_do_not_fit_are_left_out_and_their_bearings_are_not():
