@@ -90,7 +90,10 @@ def checks(
 def accuracy_figures(
     trajectory: Trajectory, truth: Trajectory | None, correct_scale: bool
 ) -> dict[str, float | None]:
-    """Errors against the truth, and the largest steps."""
+    """Errors against the truth, and the largest steps.
+
+    correct_scale: of mono, of which metres are unknown where the truth hardly moves.
+    """
     errors = accuracy(trajectory, truth, correct_scale) if truth is not None else None
     steps = list(_steps(trajectory, truth, errors.scale if errors else 1.0))
     values: dict[str, float | None] = {
@@ -100,11 +103,9 @@ def accuracy_figures(
         ),
     }
     if errors is not None:
-        values |= {
-            "ate": errors.ate_rmse_m,
-            "rpe": errors.rpe_trans_rmse_m,
-            "rpe_rotation": errors.rpe_rot_rmse_deg,
-        }
+        values["rpe_rotation"] = errors.rpe_rot_rmse_deg
+        if errors.alignment == "sim3" or not correct_scale:
+            values |= {"ate": errors.ate_rmse_m, "rpe": errors.rpe_trans_rmse_m}
     return values
 
 

@@ -80,6 +80,15 @@ def test_monos_scale_is_corrected_in_steps_too() -> None:
     assert figures["jump"] == pytest.approx(0, abs=1e-9)
 
 
+def test_mono_has_no_metres_where_the_truth_hardly_moves() -> None:
+    poses = [from_Rt(np.eye(3), np.array([0.001 * i, 0, 0])) for i in range(10)]
+    truth = Trajectory.from_poses([10**9 + i * STEP_NS for i in range(10)], poses)
+    figures = accuracy_figures(truth, truth, correct_scale=True)
+    assert "ate" not in figures and "rpe" not in figures
+    assert figures["rpe_rotation"] == pytest.approx(0, abs=1e-6)
+    assert accuracy_figures(truth, truth, correct_scale=False)["ate"] == pytest.approx(0, abs=1e-9)
+
+
 def test_difference_of_two_runs() -> None:
     one = spiral()
     assert difference_m(one, one) == 0
