@@ -26,6 +26,8 @@ DISTORTION_MODELS = {"plumb_bob": (4, 5), "rational_polynomial": (8,), "equidist
 MAX_ANGLE_DEG = 85.0
 #: OpenCV takes pixels of a fisheye that are farther out, at fx = fy = 1, for pixels there.
 _OPENCV_REACH = np.pi / 2
+#: What projects back farther away than this has no ray.
+_ROUND_TRIP_PX = 0.5
 
 
 @dataclass(frozen=True)
@@ -70,19 +72,31 @@ class Camera:
     @cached_property
     def _reach(self) -> float:
         """How far from the principal point, at fx = fy = 1, pixels have rays."""
-        if self.distortion_model != "equidistant" or not any(self.distortion):
+        if not any(self.distortion):
             return float(np.inf)
+        if self.distortion_model != "equidistant":
+            return self._invertible()
         angles = np.linspace(0, np.radians(MAX_ANGLE_DEG), 1000)
         radii = angles * np.polynomial.polynomial.polyval(angles**2, (1, *self.distortion))
         shrinks = np.diff(radii) <= 0  # far out, polynomials of some lenses turn back
         end = int(shrinks.argmax()) if shrinks.any() else -1
         return min(float(radii[end]), _OPENCV_REACH)
 
+    def _invertible(self) -> float:
+        """The same of a usual lens, whose polynomial may turn back: calibrated without corners."""
+        centre, focal = self.K[:2, 2], self.K[[0, 1], [0, 1]]
+        corners = np.array([[0, 0], [self.width, 0], [0, self.height], [self.width, self.height]])
+        radii = np.linspace(0, np.linalg.norm((corners - centre) / focal, axis=1).max(), 1000)
+        pixels = centre + np.outer(radii * focal[0], [1, 0])
+        back = self.project(self.unproject(pixels, np.ones(len(pixels))))
+        fails = ~(np.linalg.norm(back - pixels, axis=1) < _ROUND_TRIP_PX)  # NaN does
+        return float(radii[fails.argmax() - 1]) if fails.any() else float(np.inf)
+
     def has_ray(self, keypoints: NDArray[Any]) -> NDArray[np.bool_]:
         """Mask (N,) of the pixels (N, 2) of which `bearings` are true.
 
-        All of them but, with equidistant distortion, those that look farther to the side than
-        MAX_ANGLE_DEG, or than the distortion is defined.
+        All but those farther out than the distortion is defined or can be inverted and, with
+        equidistant distortion, those that look farther to the side than MAX_ANGLE_DEG.
         """
         if np.isinf(self._reach):
             return np.ones(len(keypoints), np.bool_)

@@ -82,6 +82,25 @@ def test_every_pixel_that_has_a_ray_comes_back():
         assert (points[:, :2] * (seen - camera.K[:2, 2]) >= 0).all()
 
 
+@pytest.mark.parametrize("radial", [(-0.35, 0.15, -0.03), (-0.5, 0.1, 0), (-0.45, 0.3, -0.2)])
+def test_pixels_beyond_where_a_polynomial_turns_back_have_no_rays(radial):
+    """As of lenses that were calibrated without the corners."""
+    k1, k2, k3 = radial
+    K = np.array([[300.0, 0, 320], [0, 300, 240], [0, 0, 1]])
+    camera = Camera(640, 480, K, (k1, k2, 0, 0, k3))
+    squares = np.polynomial.Polynomial([1, 3 * k1, 5 * k2, 7 * k3]).roots()
+    turns = np.sqrt(squares[(np.abs(squares.imag) < 1e-9) & (squares.real > 0)].real.min())
+    reach = 300 * turns * (1 + k1 * turns**2 + k2 * turns**4 + k3 * turns**6)  # pixels
+    grid = np.stack(np.meshgrid(np.arange(0, 640, 5), np.arange(0, 480, 5)), -1).reshape(-1, 2)
+    radii = np.linalg.norm(grid - [320, 240], axis=1)
+    seen = camera.has_ray(grid)
+    assert not seen[radii > 1.01 * reach].any()
+    assert seen[radii < 0.98 * reach].all()
+    pixels = np.concatenate([grid[seen], camera.border()])
+    back = camera.project(camera.unproject(pixels, np.ones(len(pixels))))
+    np.testing.assert_allclose(back, pixels, atol=0.5)
+
+
 def test_all_pixels_of_other_lenses_have_rays(camera):
     assert camera.has_ray(np.array([[0.0, 0], [639, 479], [1e4, 1e4]])).all() == (
         camera.distortion_model != "equidistant"
