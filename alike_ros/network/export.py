@@ -10,6 +10,7 @@ outputs. The descriptor head travels as metadata: it runs where the keypoints ar
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -121,15 +122,13 @@ def export_checked(network: ALIKE, path: Path, height: int = 0, width: int = 0) 
     Returns the largest difference of the score maps; raises ModelError, and leaves no file, when
     it is above 1e-4.
     """
-    partial = path.with_name(f".{path.stem}.unchecked.onnx")
-    try:
-        export(network, partial, height, width)
-        difference = compare(network, partial, height or 240, width or 320)
+    with TemporaryDirectory(dir=path.parent, prefix=".") as folder:  # others may export the same
+        unchecked = Path(folder) / path.name
+        export(network, unchecked, height, width)
+        difference = compare(network, unchecked, height or 240, width or 320)
         if not difference < MAX_DIFFERENCE:
             raise ModelError(f"the exported graph differs from torch by {difference:.2g}")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        unchecked.replace(path)
     return difference
 
 

@@ -79,6 +79,20 @@ def test_wrong_graph_is_not_left_behind(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_two_processes_may_export_the_same_weights(tmp_path, monkeypatch):
+    """As two nodes do that start together."""
+    network, path = random_network("alike-t"), tmp_path / "graph.onnx"
+
+    def compare_while_another_exports(*arguments):
+        monkeypatch.setattr("alike_ros.network.export.compare", compare)
+        export_checked(network, path)
+        return compare(*arguments)
+
+    monkeypatch.setattr("alike_ros.network.export.compare", compare_while_another_exports)
+    assert export_checked(network, path) < 1e-5
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_half_a_size_is_refused(tmp_path):
     with pytest.raises(ModelError, match="give both"):
         export(random_network("alike-t"), tmp_path / "graph.onnx", height=480)
