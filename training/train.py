@@ -10,6 +10,7 @@ import argparse
 import copy
 import ctypes
 import math
+import pickle
 import signal
 import subprocess
 import sys
@@ -392,11 +393,17 @@ def save_checkpoint(run: Run, out: Path, name: str) -> None:
 
 
 def load_checkpoint(run: Run, path: Path) -> None:
-    """Puts a run where it was; another last step bends the schedule from there on."""
+    """Puts a run where it was; another last step bends the schedule from there on.
+
+    Rate, warm-up and weight decay stay those of the checkpoint.
+    """
     if not path.is_file():
         raise ConfigError(f"nothing to resume: there is no {path}")
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    variant = content["config"]["variant"]
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        variant, schedule = content["config"]["variant"], Schedule(**content["schedule"])
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+        raise ConfigError(f"{path} is no checkpoint of a run: {error!r}") from error
     if variant != run.config.variant:
         raise ConfigError(f"{path} is of {variant}, the run file wants {run.config.variant}")
     run.network.load_state_dict(content["model"])
@@ -405,7 +412,12 @@ def load_checkpoint(run: Run, path: Path) -> None:
     if content.get("precision"):  # empty but for 16-mixed
         run.precision.load_state_dict(content["precision"])
     run.step, run.seconds, run.best = (content["state"][k] for k in ("step", "seconds", "best"))
-    run.schedule = Schedule(**content["schedule"]).until(run.config.optimizer.steps, run.step)
+    if run.step < run.config.optimizer.steps and schedule(run.step) == 0:
+        raise ConfigError(
+            f"the run of {path} has ended, its rate is 0: begin another with "
+            f"weights={path.with_name('last_average.safetensors')}"
+        )
+    run.schedule = schedule.until(run.config.optimizer.steps, run.step)
 
 
 def commit() -> str:

@@ -203,6 +203,20 @@ def test_nothing_to_resume_is_an_error(photos: Path, tmp_path: Path) -> None:
         run(tiny(photos, "variant=alike-s"), tmp_path, resume=True)
 
 
+def test_what_cannot_go_on_is_an_error(photos: Path, tmp_path: Path) -> None:
+    run(tiny(photos, "optimizer.steps=3"), tmp_path)
+    with pytest.raises(ConfigError, match=r"has ended.*weights=.*last_average\.safetensors"):
+        run(tiny(photos, "optimizer.steps=4"), tmp_path, resume=True)
+    run(tiny(photos, "optimizer.steps=3"), tmp_path, resume=True)  # nothing is left to do
+    for content in (b"no checkpoint", (tmp_path / "last.safetensors").read_bytes()):
+        (tmp_path / "last.pt").write_bytes(content)
+        with pytest.raises(ConfigError, match="no checkpoint of a run"):
+            run(tiny(photos), tmp_path, resume=True)
+    torch.save(ALIKE("alike-t").state_dict(), tmp_path / "last.pt")
+    with pytest.raises(ConfigError, match="no checkpoint of a run"):
+        run(tiny(photos), tmp_path, resume=True)
+
+
 @pytest.mark.parametrize("variant", ["alike-s", "alike-n", "alike-l"])
 def test_every_variant_trains(photos: Path, tmp_path: Path, variant: str) -> None:
     loss = run(tiny(photos, f"variant={variant}", "optimizer.steps=1"), tmp_path)
