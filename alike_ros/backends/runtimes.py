@@ -57,8 +57,10 @@ def open_runtime(
 
     def start(name: str) -> Runtime:
         if name == "openvino":
-            from alike_ros.backends.openvino import OpenVinoRuntime  # not installed everywhere
-
+            try:
+                from alike_ros.backends.openvino import OpenVinoRuntime
+            except ImportError as error:  # of a wheel for another system
+                raise ModelError(f"openvino cannot be imported: {error}") from error
             return OpenVinoRuntime(model, num_threads)
         return OnnxRuntime(model, name, num_threads, options)
 

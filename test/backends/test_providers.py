@@ -2,6 +2,7 @@
 
 import importlib.util
 import platform
+import sys
 import threading
 
 import numpy as np
@@ -66,6 +67,17 @@ def test_auto_goes_on_where_a_provider_does_not_start(monkeypatch, caplog):
     assert "provider cuda does not start" in caplog.text
     with pytest.raises(ModelError, match="cuda"):
         load_extractor(Config(provider="cuda"))
+
+
+def test_auto_goes_on_where_openvino_cannot_be_imported(monkeypatch, caplog):
+    """It is installed, but made for another system."""
+    monkeypatch.setitem(sys.modules, "alike_ros.backends.openvino", None)
+    monkeypatch.setattr(providers, "available", lambda: ["openvino", "cpu"])
+    monkeypatch.setattr(providers, "best_on_cpu", lambda: "openvino")
+    assert load_extractor(Config(provider="auto")).provider == "cpu"
+    assert "provider openvino does not start" in caplog.text
+    with pytest.raises(ModelError, match="openvino cannot be imported"):
+        load_extractor(Config(provider="openvino"))
 
 
 @pytest.mark.parametrize(
