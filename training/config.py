@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -125,9 +126,28 @@ class ValidationConfig:
     width: int = 640
 
 
+#: Settings that have a least value.
+_LEAST = {
+    "seed": 0,
+    "data.pairs": 0,
+    "data.height": 32,
+    "data.width": 32,
+    "data.workers": 0,
+    "loss.stride": 1,
+    "loss.near": 0,
+    "optimizer.steps": 1,
+    "optimizer.batch_size": 1,
+    "optimizer.accumulation": 1,
+    "validation.every": 1,
+    "validation.pairs": 1,
+    "validation.height": 32,
+    "validation.width": 32,
+}
+
+
 @dataclass(frozen=True)
 class RunConfig:
-    """One training run."""
+    """One training run. Raises ConfigError for values that no run can have."""
 
     variant: str = "alike-t"
     seed: int = 0
@@ -137,6 +157,14 @@ class RunConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
+
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            value = attrgetter(name)(self)
+            if value < least:
+                raise ConfigError(f"{name} is {value}, expected at least {least}")
+        if self.loss.nre_map not in ("dense", "grid"):
+            raise ConfigError(f"loss.nre_map is {self.loss.nre_map!r}, expected dense or grid")
 
 
 def load_run(path: Path) -> RunConfig:
@@ -155,7 +183,10 @@ def override(config: RunConfig, assignments: list[str]) -> RunConfig:
         name, equals, text = assignment.partition("=")
         if not equals:
             raise ConfigError(f"{assignment!r} is not of the form name=value")
-        value = yaml.safe_load(text)
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"the value of {assignment!r} is not YAML") from error
         for part in reversed(name.split(".")):
             value = {part: value}
         config = update(config, value)
@@ -175,9 +206,17 @@ def update(config: Any, values: dict[str, Any], path: str = "") -> Any:
         old = known[name]
         if is_dataclass(old):
             value = update(old, value, dotted)
-        elif isinstance(old, float) and type(value) is int:
-            value = float(value)
-        elif type(value) is not type(old):
+        elif isinstance(old, float) and type(value) in (int, str):
+            value = _float(value)
+        if type(value) is not type(old):
             raise ConfigError(f"{dotted} is {value!r}, expected {type(old).__name__}")
         changed[name] = value
     return replace(config, **changed)
+
+
+def _float(value: int | str) -> Any:
+    """The number; YAML takes 3e-3, without a point, for text. Other text stays what it is."""
+    try:
+        return float(value)
+    except ValueError:
+        return value

@@ -33,6 +33,11 @@ def test_what_is_not_set_keeps_its_default(tmp_path: Path) -> None:
     assert config.data == RunConfig().data
 
 
+def test_numbers_may_be_written_without_a_point() -> None:
+    """YAML 1.1 takes 3e-3 for text."""
+    assert override(RunConfig(), ["optimizer.rate=3e-4"]).optimizer.rate == 3e-4
+
+
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
@@ -40,7 +45,13 @@ def test_what_is_not_set_keeps_its_default(tmp_path: Path) -> None:
         ("optimizer.steps=many", "optimizer.steps.*int"),
         ("optimizer.steps=1.5", "optimizer.steps.*int"),
         ("optimizer=3", "optimizer"),
+        ("optimizer.rate=fast", "optimizer.rate.*'fast'.*float"),
         ("seed", "name=value"),
+        ("data.root=[a", "data.root.*not YAML"),
+        ("seed=-1", "seed is -1, expected at least 0"),
+        ("optimizer={accumulation: 0}", "optimizer.accumulation is 0, expected at least 1"),
+        ("validation.pairs=0", "validation.pairs"),
+        ("loss.nre_map=full", "'full', expected dense or grid"),
     ],
 )
 def test_wrong_settings_are_named(assignment: str, message: str) -> None:
