@@ -69,12 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
         keep_freed_memory()
         if options.threads:
             torch.set_num_threads(options.threads)
-        fabric = Fabric(
-            accelerator=options.accelerator,
-            devices=options.devices,
-            num_nodes=options.nodes,
-            precision=cast(Any, config.optimizer.precision),  # Fabric checks it
-        )
+        fabric = make_fabric(config, options)
         fabric.launch()
         losses = train(fabric, config, options.out, options.resume)
     except AlikeError as error:
@@ -101,6 +96,19 @@ def run_config(options: argparse.Namespace) -> RunConfig:
         drawings = ["data.kind=homography", f"data.root={options.out / 'drawings'}"]
         config = override(config, drawings)
     return config
+
+
+def make_fabric(config: RunConfig, options: argparse.Namespace) -> Fabric:
+    """What the run runs on. Raises ConfigError for what is not here, or not known to Fabric."""
+    try:
+        return Fabric(
+            accelerator=options.accelerator,
+            devices=options.devices,
+            num_nodes=options.nodes,
+            precision=cast(Any, config.optimizer.precision),
+        )
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from error
 
 
 # The run

@@ -315,9 +315,21 @@ def test_two_processes_equal_one_with_twice_the_accumulation(photos: Path, tmp_p
         assert (a - b).abs().max() < 1e-4 * moved, name  # measured 3e-7
 
 
-def test_wrong_settings_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert trainer.main(["--out", str(tmp_path), "--set", "data.rot=x"]) == 1
-    assert "unknown setting 'data.rot'" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "data.rot=x"], "unknown setting 'data.rot'"),
+        (["--set", "optimizer.precision=fp16"], "Precision 'fp16' is invalid"),
+        (["--accelerator", "abacus"], "accelerator='abacus'"),
+        (["--accelerator", "cpu", "--devices", "x"], "should be an int > 0"),
+    ],
+)
+def test_wrong_settings_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert trainer.main(["--out", str(tmp_path), *words]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and message in line
 
 
 @pytest.mark.slow
