@@ -46,6 +46,11 @@ def photo_pairs(photos: list[Path], data: DataConfig, batch_size: int, seed: int
     views: Pairs = HomographyPairs(photos, data, seed)
     if not data.scenes.share:
         return views
+    if data.pairs > batch_size and data.pairs % batch_size:
+        raise ConfigError(
+            f"data.pairs is {data.pairs}: where scenes have a share, expected whole batches, "
+            f"a multiple of {batch_size}, as a batch is of one kind"
+        )
     return MixedPairs(views, ScenePairs(photos, data, seed), data.scenes.share, batch_size, seed)
 
 

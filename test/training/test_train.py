@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from alike_ros.errors import ConfigError
 from alike_ros.network import ALIKE, load_alike
 from training import train as trainer
-from training.batches import Deal
+from training.batches import Deal, datasets
 from training.config import RunConfig, load_run, override
 from training.data.drawings import write_drawings
 from training.train import Schedule, follow, train
@@ -226,6 +226,14 @@ def test_every_variant_trains(photos: Path, tmp_path: Path, variant: str) -> Non
 def test_photos_train_as_scenes(photos: Path, tmp_path: Path) -> None:
     changes = ("data.scenes.share=0.5", "validation.pairs=4")
     assert np.isfinite(run(tiny(photos, *changes), tmp_path))
+
+
+def test_pairs_that_come_again_make_batches_of_one_kind(photos: Path) -> None:
+    scenes = ("data.scenes.share=0.5", "data.pairs=7")
+    with pytest.raises(ConfigError, match=r"data\.pairs is 7.*a multiple of 2"):
+        datasets(tiny(photos, *scenes))
+    for changes in (("data.pairs=7",), (*scenes, "data.pairs=8"), (*scenes, "data.pairs=1")):
+        datasets(tiny(photos, *changes))
 
 
 def test_rgbd_sequences_train(tmp_path: Path) -> None:
