@@ -7,8 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from alike_ros.cli_options import at_least
 from alike_ros.config import PROVIDERS, Config
 from alike_ros.errors import AlikeError, ConfigError
+from alike_ros.features import MIN_SIDE
 from alike_ros.trajectory import write_whole
 
 _DESCRIPTION = """\
@@ -51,11 +53,22 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--precision", choices=("fp32", "fp16"), default="fp32", help="fp16: on GPUs only"
     )
-    parser.add_argument("--threads", type=int, default=0, help="default: one per core, at most 4")
-    parser.add_argument("--warmup", type=int, default=3, metavar="N", help="rounds not counted")
-    parser.add_argument("--repeats", type=int, default=20, metavar="N", help="rounds counted")
+    none_or_more = at_least(0)
     parser.add_argument(
-        "--odometry-frames", type=int, default=200, metavar="N", help="0 leaves the odometry out"
+        "--threads", type=none_or_more, default=0, help="default: one per core, at most 4"
+    )
+    parser.add_argument(
+        "--warmup", type=none_or_more, default=3, metavar="N", help="rounds not counted"
+    )
+    parser.add_argument(
+        "--repeats", type=at_least(1), default=20, metavar="N", help="rounds counted"
+    )
+    parser.add_argument(
+        "--odometry-frames",
+        type=none_or_more,
+        default=200,
+        metavar="N",
+        help="0 leaves the odometry out",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="the figures, for programs")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="a bar chart, .png")
@@ -193,13 +206,20 @@ def _plot(path: Path, result: dict[str, Any]) -> None:
     axis.invert_yaxis()
     axis.set_xlabel(f"milliseconds, median; {result['threads']} threads")
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=110)
+    except (OSError, ValueError) as error:  # ValueError: not a kind of picture
+        raise AlikeError(f"cannot write {path}: {error}") from error
+    finally:
+        plt.close(figure)
 
 
 def parse_size(text: str) -> tuple[int, int]:
     """`480x640` -> (480, 640). Raises ConfigError."""
     height, _, width = text.lower().partition("x")
-    if not (height.isdigit() and width.isdigit()):
+    if not (height.isdecimal() and width.isdecimal()):
         raise ConfigError(f"--size {text!r}: expected HEIGHTxWIDTH, as in 480x640")
+    if min(int(height), int(width)) < MIN_SIDE:
+        raise ConfigError(f"--size {text!r}: expected at least {MIN_SIDE}x{MIN_SIDE}")
     return int(height), int(width)

@@ -219,8 +219,4 @@ def _write_json(path: Path, figures: Table, means: Mapping[str, Figures]) -> Non
         for name, mean in means.items()
     }
     content = results if len(results) > 1 else next(iter(results.values()))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(content, indent=2) + "\n")
-    except OSError as error:
-        raise AlikeError(f"cannot write {path}: {error.strerror}") from error
+    write_whole(path, json.dumps(content, indent=2) + "\n")

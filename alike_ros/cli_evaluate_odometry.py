@@ -299,13 +299,9 @@ def _settings_path(path: Path) -> Path:
 def _write(path: Path, rows: list[Row], settings: Settings) -> None:
     from alike_ros.trajectory import write_whole
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps([asdict(row) for row in rows], indent=2) + "\n")
-        # after the rows: a stop in between leaves rows that are refused, never wrong ones
-        write_whole(_settings_path(path), json.dumps(settings, indent=2) + "\n")
-    except OSError as error:
-        raise AlikeError(f"cannot write {path}: {error.strerror}") from error
+    write_whole(path, json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+    # after the rows: a stop in between leaves rows that are refused, never wrong ones
+    write_whole(_settings_path(path), json.dumps(settings, indent=2) + "\n")
 
 
 def _plot(path: Path, rows: list[Row]) -> None:

@@ -92,8 +92,15 @@ def ns_to_seconds(stamp_ns: int) -> str:
 
 
 def write_whole(path: str | Path, text: str) -> None:
-    """Writes a text file under another name first, so that no reader finds half of it."""
+    """Writes a text file under another name first, so that no reader finds half of it.
+
+    Makes its folder. Raises DataError where it cannot be written.
+    """
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)  # noqa: PTH105 (says what it does)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text)
+        os.replace(partial, path)  # noqa: PTH105 (says what it does)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}") from error

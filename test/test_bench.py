@@ -52,3 +52,20 @@ def test_wrong_words(capsys):
     assert "alike-t, alike-s" in capsys.readouterr().err
     assert main(["bench", "--provider", "cpu", "--precision", "fp16"]) == 1
     assert "fp16 is for the providers tensorrt, cuda" in capsys.readouterr().err
+    assert main(["bench", "--size", "0x640"]) == 1
+    assert "at least 64x64" in capsys.readouterr().err
+    for option in ("--repeats", "--warmup", "--threads", "--odometry-frames"):
+        with pytest.raises(SystemExit):
+            main(["bench", option, "-1"])
+        assert "too small" in capsys.readouterr().err
+
+
+def test_files_that_cannot_be_written_are_told(tmp_path, capsys):
+    nothing = ["bench", "--variant", "--odometry-frames", "0"]
+    for option, name in (("--json", "bench.json"), ("--plot", "bench.png")):
+        assert main([*nothing, option, str(tmp_path / "new" / name)]) == 0
+        assert (tmp_path / "new" / name).is_file()
+        assert main([*nothing, option, str(tmp_path / "new" / "bench.json" / name)]) == 1
+        assert "cannot write" in capsys.readouterr().err
+    assert main([*nothing, "--plot", str(tmp_path / "bench.doc")]) == 1
+    assert "cannot write" in capsys.readouterr().err
