@@ -199,8 +199,13 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _export(options: argparse.Namespace) -> int:
-    if options.provider != "cpu":
-        return _export_for_gpu(options)
+    try:
+        return (_export_maps if options.provider == "cpu" else _export_for_gpu)(options)
+    except OSError as error:
+        raise AlikeError(f"cannot export: {error}") from error
+
+
+def _export_maps(options: argparse.Namespace) -> int:
     try:
         from alike_ros.network import load_alike
         from alike_ros.network.export import export_checked

@@ -156,6 +156,10 @@ def test_interrupted_run_keeps_what_it_has(tmp_path):
         (["export", "missing.pth"], "no model file missing.pth"),
         (["export", "models/alike-t.safetensors", "--size", "480"], "expected HEIGHTxWIDTH"),
         (["export", "models/alike-t.safetensors", "--variant", "alike-n"], "is alike-t, not"),
+        (
+            ["export", "models/alike-t.safetensors", "--output", "README.md/a.onnx"],
+            "cannot export",
+        ),
     ],
 )
 def test_errors_are_one_line_and_exit_1(arguments, told, capsys, monkeypatch):
