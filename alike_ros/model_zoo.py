@@ -112,18 +112,17 @@ def _resume(source: str, partial: Path, progress: Callable[[int, int], None]) ->
     Returns whether the server marks the end, so that what came is all there is.
     """
     start = _size(partial)
-    request = urllib.request.Request(source, headers={"User-Agent": "alike_ros"})
-    if start:
-        request.add_header("Range", f"bytes={start}-")
+    headers = {"User-Agent": "alike_ros"} | ({"Range": f"bytes={start}-"} if start else {})
     try:
+        request = urllib.request.Request(source, headers=headers)
         response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return True  # nothing is missing: the checksum tells whether it is the right file
         raise _Broken(f"the server answers {error.code} {error.reason}") from error
-    except (OSError, http.client.HTTPException) as error:
-        raise _Broken(_reason(error)) from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise _Broken(_reason(error)) from error  # ValueError: it is no address
     with response:
         start = start if response.status == http.HTTPStatus.PARTIAL_CONTENT else 0
         length = response.headers.get("Content-Length", "")

@@ -176,6 +176,9 @@ def test_offline_is_told(mirror: Mirror) -> None:
         fetch("alike-t", url=f"{mirror.url}/elsewhere")
     with pytest.raises(ModelError, match="https://"):
         fetch("alike-t", url="/some/folder")
+    for odd in ("http://[::1/models", f"{mirror.url}/modèles"):
+        with pytest.raises(ModelError, match="cannot download"):
+            fetch("alike-t", url=odd)
 
 
 def test_a_folder_that_cannot_be_written_is_told(mirror: Mirror, tmp_path: Path) -> None:
