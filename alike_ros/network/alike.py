@@ -72,9 +72,11 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
         raise ModelError(f"{path} is not a readable weights file: {error}") from error
+    if isinstance(weights, Mapping):  # a checkpoint of a training holds them as `model`
+        weights = weights.get("model", weights)
     if not isinstance(weights, Mapping):
         raise ModelError(f"{path} holds a {type(weights).__name__}, expected a state dict")
-    return dict(weights.get("model", weights))
+    return dict(weights)
 
 
 def _variant_of(weights: Mapping[str, Tensor], path: Path) -> str:
@@ -83,6 +85,8 @@ def _variant_of(weights: Mapping[str, Tensor], path: Path) -> str:
         shape = (channels, weights["convhead2.weight"].shape[1], "convhead1.weight" not in weights)
     except KeyError as error:
         raise ModelError(f"{path} is not an ALIKE network: it has no {error}") from error
+    except (AttributeError, IndexError) as error:
+        raise ModelError(f"{path} is not an ALIKE network: {error}") from error
     for name, variant in VARIANTS.items():
         if (variant.channels, variant.dim, variant.single_head) == shape:
             return name

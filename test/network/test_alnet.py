@@ -92,6 +92,14 @@ def test_bad_weights_are_refused(tmp_path):
     torch.save({"layer.weight": torch.zeros(3)}, other)
     with pytest.raises(ModelError, match="not an ALIKE network"):
         load_alike(other)
+    names = [*(f"block{i}.conv2.weight" for i in (1, 2, 3, 4)), "convhead2.weight"]
+    for value in (torch.tensor(0.0), 3):
+        torch.save(dict.fromkeys(names, value), other)
+        with pytest.raises(ModelError, match="not an ALIKE network"):
+            load_alike(other)
+    torch.save({"model": "resnet18"}, other)
+    with pytest.raises(ModelError, match="holds a str, expected a state dict"):
+        load_alike(other)
     wide = tmp_path / "wide.pth"
     torch.save(
         {**ALIKE("alike-t").state_dict(), "block1.conv2.weight": torch.zeros(9, 9, 3, 3)}, wide
