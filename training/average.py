@@ -10,7 +10,9 @@ batch norm are not those of any mean: they are measured again (Izmailov et al. 2
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -45,9 +47,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     options = parser.parse_args(arguments)
     try:
-        shares = dict(_share(part) for part in options.parts)
+        paths, shares = zip(*(_share(part) for part in options.parts), strict=True)
+        if not 0 < sum(shares) < math.inf:
+            raise ConfigError(f"the shares add up to {sum(shares):g}, expected more than 0")
         pairs, _ = datasets(override(load_run(options.run), options.set))
-        network = mean([load_alike(path) for path in shares], list(shares.values()))
+        network = mean([load_alike(path) for path in paths], shares)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
         measure_statistics(network, pairs, BATCHES)
         save_weights(network, options.out)
     except AlikeError as error:
@@ -65,7 +70,7 @@ def _share(part: str) -> tuple[str, float]:
         raise ConfigError(f"{part!r} is not of the form WEIGHTS=SHARE, as a.pth=0.5") from error
 
 
-def mean(networks: list[ALIKE], shares: list[float]) -> ALIKE:
+def mean(networks: Sequence[ALIKE], shares: Sequence[float]) -> ALIKE:
     """The first network with the mean weights; shares are made to add up to 1.
 
     Raises ModelError for networks of different variants.
