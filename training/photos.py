@@ -163,9 +163,11 @@ def unpack_debian(package: str, cache: Path) -> tuple[Path, str]:
         archives = sorted(cache.glob(f"{package}_*.deb"))
     folder = cache / package
     if not folder.is_dir():
-        run(["dpkg-deb", "-x", archives[-1].name, f"{package}.part"], cache, "broken download?")
-        unpack_resources(cache / f"{package}.part")
-        (cache / f"{package}.part").rename(folder)
+        part = cache / f"{package}.part"
+        shutil.rmtree(part, ignore_errors=True)  # of a run that was stopped
+        run(["dpkg-deb", "-x", archives[-1].name, part.name], cache, "broken download?")
+        unpack_resources(part)
+        part.rename(folder)
     return folder, archives[-1].name.split("_")[1].replace("%3a", ":")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -166,6 +167,24 @@ def test_resource_files_become_folders(tmp_path: Path) -> None:
     photos.unpack_resources(tmp_path)
     files = [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()]
     assert files == ["art.rcc/images/a.webp"]
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="no Debian")
+def test_a_package_whose_unpacking_was_stopped_is_unpacked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: name)  # there may be no apt-get
+    (tmp_path / "tree" / "DEBIAN").mkdir(parents=True)
+    (tmp_path / "tree" / "DEBIAN" / "control").write_text(
+        "Package: art\nVersion: 1\nArchitecture: all\nMaintainer: a <a@b>\nDescription: art\n"
+    )
+    (tmp_path / "tree" / "art.rcc").write_bytes(rcc({"a.webp": (b"x", 0)}))
+    photos.run(["dpkg-deb", "-b", "tree", "art_1_all.deb"], tmp_path, "")
+    (tmp_path / "art.part" / "art.rcc" / "images").mkdir(parents=True)  # in place of the file
+    (tmp_path / "art.part" / "art.rcc" / "images" / "a.webp").touch()
+    folder, version = photos.unpack_debian("art", tmp_path)
+    assert version == "1"
+    assert (folder / "art.rcc" / "images" / "a.webp").read_bytes() == b"x"
 
 
 # The command
