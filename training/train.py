@@ -10,6 +10,7 @@ import argparse
 import copy
 import ctypes
 import math
+import os
 import pickle
 import signal
 import subprocess
@@ -60,8 +61,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--smoke", action="store_true", help="a minute on drawings made here")
     parser.add_argument("--overfit", action="store_true", help="one small batch, 100 times")
     parser.add_argument("--accelerator", default="auto", help="cpu, cuda or auto")
-    parser.add_argument("--devices", default="auto", help="processes on this machine")
-    parser.add_argument("--nodes", type=int, default=1)
+    # torchrun has started the processes already, and says how many
+    here, nodes = (os.environ.get(f"{name}_WORLD_SIZE") for name in ("LOCAL", "GROUP"))
+    parser.add_argument("--devices", default=here or "auto", help="processes on this machine")
+    parser.add_argument("--nodes", type=int, default=int(nodes or 1), help="machines")
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: as many as cores")
     options = parser.parse_args(arguments)
     try:

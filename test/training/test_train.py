@@ -304,9 +304,7 @@ def test_two_processes_equal_one_with_twice_the_accumulation(photos: Path, tmp_p
     ]
     run_file = ROOT / "training" / "runs" / "smoke.yaml"
     words = [word for change in changes for word in ("--set", change)]
-    done = command(
-        str(run_file), "--out", str(tmp_path / "two"), "--devices", "2", *words, torchrun=2
-    )
+    done = command(str(run_file), "--out", str(tmp_path / "two"), *words, torchrun=2)
     assert done.returncode == 0, done.stderr
     config = override(load_run(run_file), [*changes, "optimizer.accumulation=2"])
     begun = trainer.start(config).network
