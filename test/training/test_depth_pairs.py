@@ -134,6 +134,19 @@ def test_partners_share_what_they_see(frames: list[DepthView]) -> None:
     assert all(overlap(frames[5], frames[i]) > 0.3 for i in partners)
 
 
+def test_no_frame_is_its_own_partner(frames: list[DepthView]) -> None:
+    """Where nothing is shared: the second camera looks the other way."""
+    behind = np.diag([-1.0, 1, -1, 1])
+    away = replace(frames[0], cam_from_world=behind @ frames[0].cam_from_world)
+    for first in (0, 1):
+        partners = {partner(np.random.default_rng(i), [frames[0], away], first) for i in range(9)}
+        assert partners == {1 - first}
+    rng = np.random.default_rng(0)
+    for first in (0, 4, 9):
+        partners = {partner(rng, [frames[0]] * 10, first) for _ in range(200)}
+        assert partners == set(range(10)) - {first}
+
+
 def test_held_back_frames_are_the_last(frames: list[DepthView]) -> None:
     train, held_back = split_frames([frames])
     assert len(train[0]) == 8 and len(held_back[0]) == 2

@@ -44,14 +44,17 @@ class RgbdPairs(Dataset[dict[str, Tensor]]):
 
 
 def partner(rng: np.random.Generator, frames: list[DepthView], first: int) -> int:
-    """Another frame that shares enough with frame `first`, rather a distant one."""
+    """Another frame that shares enough with frame `first`, rather a distant one.
+
+    If none does, the last that was tried.
+    """
     reach = len(frames)
-    second = first
     for _ in range(TRIES):
         low, high = max(0, first - reach), min(len(frames) - 1, first + reach)
-        second = int(rng.integers(low, high + 1))
-        if second != first and overlap(frames[first], frames[second]) >= MIN_OVERLAP:
-            return second
+        second = int(rng.integers(low, high))
+        second += second >= first
+        if overlap(frames[first], frames[second]) >= MIN_OVERLAP:
+            break
         reach = max(1, reach // 2)
     return second
 
