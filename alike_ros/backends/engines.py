@@ -67,7 +67,15 @@ def mark_built(folder: Path | None, form: FeaturesForm, machine: Machine) -> Non
     """To be called when the engine has been built and has run."""
     if folder and not is_built(folder):
         text = json.dumps({**asdict(form), **asdict(machine)}, indent=2)
-        (folder / _MARK).write_text(text + "\n")
+        try:
+            (folder / _MARK).write_text(text + "\n")
+        except OSError as error:
+            log.warning(
+                "cannot write to %s (%s): the TensorRT engine will be built again at the next "
+                "start",
+                folder,
+                error.strerror,
+            )
 
 
 def this_machine() -> Machine:

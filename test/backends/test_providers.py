@@ -162,6 +162,10 @@ def test_engine_folder(tmp_path, caplog):
     assert "will be built again at every start; set engine_cache_dir" in caplog.text
     mark_built(None, FORM, MACHINE)
     assert not is_built(None)
+    mark_built(
+        tmp_path / "gone", FORM, MACHINE
+    )  # or the disk is full: the engine serves all the same
+    assert "built again at the next start" in caplog.text
 
 
 class Fake:
