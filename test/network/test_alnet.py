@@ -49,6 +49,24 @@ def test_factored_equals_dense(network, height, width):
     torch.testing.assert_close(sampled, wanted, atol=1e-5, rtol=0)  # measured 1e-6
 
 
+def test_scores_move_with_the_picture_where_levels_are_not_stretched(network):
+    """By a cell of the coarsest level; away from the borders, where padding is seen."""
+    picture = torch.nn.functional.interpolate(torch.rand(1, 3, 10, 12), scale_factor=32)
+    with torch.no_grad():
+        network.convhead2.weight[-1] *= 30  # coarse levels that are seen in the scores
+    inner = slice(128, 192)
+    moves = {}
+    for stretched in (True, False):
+        with torch.inference_mode():
+            whole, part = (
+                network.score_map(network.levels(x), 320, x.shape[-1], stretched)[0, 0, inner]
+                for x in (picture, picture[..., 32:])
+            )
+        moves[stretched] = (whole[:, 160:224] - part[:, 128:192]).abs().max()
+    assert moves[False] < 1e-6  # measured 0
+    assert moves[True] > 1e-4  # measured 4e-4 to 7e-4
+
+
 def test_number_of_parameters():
     # M, published, but for alike-s: the paper says 0.14, the released file holds 0.18
     wanted = {"alike-t": 0.08, "alike-s": 0.18, "alike-n": 0.32, "alike-l": 0.65}
