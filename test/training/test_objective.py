@@ -62,6 +62,42 @@ def test_the_same_picture_is_easier_than_another_one(network: ALNet, config: Los
 
 
 @pytest.mark.parametrize("config", [GRID, DENSE])
+def test_what_both_views_show_is_where_the_homography_says(
+    network: ALNet, config: LossConfig
+) -> None:
+    """Two pieces of one picture, to a network that sees no more than some pixels around."""
+    fine = copy.deepcopy(network)
+    with torch.no_grad():
+        fine.convhead2.weight[:, network.dim // 4 :] = 0
+    picture = torch.from_numpy(drawing(np.random.default_rng(0), 128, 176)).permute(2, 0, 1)[None]
+    views = picture[..., :96, :128], picture[..., 32:, 48:]
+    objective = Objective(fine, replace(config, top_k=0))
+    terms = []
+    for sign in (-1, 1):
+        shift = torch.tensor([[[1.0, 0, sign * 48], [0, 1, sign * 32], [0, 0, 1]]])
+        pair = {"image0": views[0], "image1": views[1], "view1_from_view0": shift}
+        terms.append(objective(pair, generator()))
+    true, false = terms
+    assert true["reprojection"] < 0.05 < 0.2 < false["reprojection"]  # measured 0.010, 0.46
+    assert true["nre"] < false["nre"] - 0.5  # measured 6.8, 9.3 and 8.2, 9.0
+
+
+@pytest.mark.parametrize("config", [GRID, DENSE])
+def test_views_may_change_places(network: ALNet, config: LossConfig) -> None:
+    objective = Objective(network, replace(config, random_points=0, stride=1))
+    homography = torch.tensor([[1.1, 0.05, -9], [-0.05, 0.95, 7], [1e-4, 0, 1]])
+    pairs = batch(homography, count=1)
+    turned = {
+        "image0": pairs["image1"],
+        "image1": pairs["image0"],
+        "view1_from_view0": homography.inverse()[None],
+    }
+    first, second = objective(pairs, generator()), objective(turned, generator())
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("config", [GRID, DENSE])
 def test_every_parameter_gets_a_gradient(config: LossConfig) -> None:
     torch.manual_seed(0)
     network = ALIKE("alike-t")
@@ -189,6 +225,53 @@ def test_only_what_has_left_the_picture_is_sought_outside(network: ALNet) -> Non
     assert gradient[0].any() and gradient[1].any() and not gradient[2].any()
 
 
+def test_points_compete_and_weigh_where_they_are(network: ALNet) -> None:
+    """Three points of the source by hand, of which two are seen; the grid has two pixels."""
+    torch.manual_seed(0)
+    unit = torch.nn.functional.normalize
+    own, grid, theirs, guests, near = (unit(torch.randn(n, 4), dim=1) for n in (3, 2, 2, 2, 2))
+    score_map0, score_map1 = torch.rand(2, 20, 30)
+    points = torch.tensor([[4.0, 5], [20, 10], [11, 2]])
+    points_there = torch.tensor([[7.0, 12], [16, 4], [90, 9]])
+    visible = torch.tensor([True, True, False])
+    nothing = torch.zeros(0)
+    source = View(
+        score_map0, nothing, nothing, nothing, points, nothing, points_there, visible, ~visible
+    )
+    target = source._replace(
+        score_map=score_map1, points=torch.tensor([[20.0, 10], [9, 12]]), points_there=nothing
+    )
+    pixels = torch.tensor([[8.0, 12], [25, 3]])
+    here = Description(own, nothing, nothing, nothing, nothing)
+    there = Description(theirs, guests, near[:, None], grid, pixels)
+    terms = Objective(network, GRID).description_terms(source, target, here, there)
+    # of the target, the first pixel and the second point are too near to (7, 12) to compete
+    first = torch.stack([guests[0], grid[1], theirs[0], near[0]]) @ own[0]
+    second = torch.stack([guests[1], *grid, *theirs, near[1]]) @ own[1]
+    log_probability = torch.stack([(x / GRID.t_des).log_softmax(0)[0] for x in (first, second)])
+    torch.testing.assert_close(terms["nre"], -log_probability.mean())
+    weight = torch.stack(
+        [score_map0[5, 4] * score_map1[12, 7], score_map0[10, 20] * score_map1[4, 16]]
+    )
+    unreliable = 1 - log_probability.exp()
+    expected = (unreliable * weight).sum() / weight.sum()
+    torch.testing.assert_close(terms["reliability"], expected)
+
+
+def test_keypoints_near_the_border_have_their_whole_window(network: ALNet) -> None:
+    """Refined, they may be nearer to it than a window reaches."""
+    levels = network.levels(to_float(batch(torch.eye(3), count=1)["image0"]))
+    score_map = network.score_map(levels, 96, 128)[0, 0]
+    nothing = torch.zeros(0)
+
+    def pull(*keypoints: list[float]) -> Tensor:
+        points = torch.tensor(keypoints)
+        view = View(score_map, points, torch.ones(len(points)), *[nothing] * 6)
+        return Objective(network, GRID).stretch(levels, [view])
+
+    assert pull([1.2, 40.0], [126.4, 94.9]) == pull([2.0, 40.0], [125.0, 93.0]) > 0
+
+
 def test_random_points_near_better_ones_are_thinned(network: ALNet) -> None:
     pairs = batch(torch.eye(3))
     pair = {name: value[0] for name, value in pairs.items()}
@@ -200,6 +283,9 @@ def test_random_points_near_better_ones_are_thinned(network: ALNet) -> None:
     thinned = Objective(network, config).view(score_map, pair, 0, generator())
     count = len(thinned.keypoints)
     assert len(everything.points) == count + 400
+    low, high = everything.points[count:].aminmax(dim=0)
+    assert (low < 5).all() and (high > torch.tensor([122, 90])).all()
+    assert (low >= 0).all() and (high <= torch.tensor([127, 95])).all()
     random = thinned.points[count:]
     assert 20 < len(random) < 400
     distance = torch.cdist(random, random) + 1e3 * torch.eye(len(random))
