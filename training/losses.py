@@ -84,8 +84,8 @@ def neural_reprojection_error(
     """Eq. 11: -log of the matching probability at the true points, per descriptor (N,).
 
     The probability is a softmax over the whole map (D, H, W) and a bin "outside" of similarity 1,
-    read bilinearly at points (N, 2); the bin is the target of what is not visible:
-    of points that have left the picture.
+    read bilinearly at points (N, 2). The bin is the target of points that are not visible, which
+    have to be those that have left the picture.
     """
     logits = (descriptors @ descriptor_map.flatten(1) - 1) / temperature  # (N, H * W)
     outside = torch.zeros_like(logits[:, :1])
@@ -98,13 +98,13 @@ def neural_reprojection_error(
     return total - torch.where(visible, log_found, outside[:, 0])
 
 
-def neural_reprojection_error_grid(
+def log_matching_probability(
     similarity: Tensor, similarities: Tensor, excluded: Tensor, temperature: float
 ) -> Tensor:
-    """Eq. 11 over some places of the map instead of all: the log of the matching probability (N,).
+    """Eq. 11 over some places of the map instead of all, and without the minus (N,).
 
     `similarity` (N,) is that of the true point, `similarities` (N, M) those of other places, of
-    which `excluded` (N, M) are too close to the true point to compete. The loss is its negative.
+    which `excluded` (N, M) are too close to the true point to compete.
     """
     logits = (similarities / temperature).masked_fill(excluded, -torch.inf)
     true_logit = similarity / temperature
@@ -128,7 +128,10 @@ def reliability(similarity: Tensor, temperature: float) -> Tensor:
 def triplet_loss(
     similarity: Tensor, similarities: Tensor, excluded: Tensor, margin: float = 0.5
 ) -> Tensor:
-    """The paper's ablation: hinge on the hardest negative (N,); arguments as of the grid NRE."""
+    """The paper's ablation: hinge on the hardest negative (N,).
+
+    Arguments as of `log_matching_probability`.
+    """
     hardest = similarities.masked_fill(excluded, -1).amax(1)
     return F.relu(margin + hardest - similarity)
 

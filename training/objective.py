@@ -240,7 +240,7 @@ class Objective(nn.Module):
             near = (here.own[visible, None] * there.near).sum(-1)  # (V, N)
             similarities = torch.cat([similarities, near], dim=1)
             excluded = F.pad(excluded, (0, near.shape[1]))
-            log_probability = losses.neural_reprojection_error_grid(
+            log_probability = losses.log_matching_probability(
                 similarity, similarities, excluded, self.config.t_des
             )
             reliability = log_probability.exp()

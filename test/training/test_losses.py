@@ -177,9 +177,7 @@ def test_grid_nre_is_a_softmax_without_the_excluded() -> None:
     similarity = torch.tensor([0.8])
     similarities = torch.tensor([[0.6, 0.79, 0.1]])
     excluded = torch.tensor([[False, True, False]])
-    log_probability = losses.neural_reprojection_error_grid(
-        similarity, similarities, excluded, 0.1
-    )
+    log_probability = losses.log_matching_probability(similarity, similarities, excluded, 0.1)
     expected = math.exp(8) / (math.exp(8) + math.exp(6) + math.exp(1))
     assert log_probability.exp().item() == pytest.approx(expected, rel=1e-5)
 
@@ -195,7 +193,7 @@ def test_grid_nre_equals_the_dense_one_on_a_grid_of_all_pixels() -> None:
     outside = torch.cat([similarities, torch.ones(2, 1)], dim=1)
     excluded = torch.cat([excluded, torch.zeros(2, 1, dtype=torch.bool)], dim=1)
     similarity = similarities.gather(1, true_index[:, None])[:, 0]
-    sparse = -losses.neural_reprojection_error_grid(similarity, outside, excluded, 0.1)
+    sparse = -losses.log_matching_probability(similarity, outside, excluded, 0.1)
     dense = losses.neural_reprojection_error(
         descriptors, descriptor_map, pixels.double(), torch.tensor([True, True]), 0.1
     )
@@ -207,7 +205,7 @@ def test_grid_nre_and_triplet_gradients() -> None:
     excluded[0, 2] = True
     similarity, similarities = random(3, seed=4), random(3, 5, seed=5)
     check_gradient(
-        lambda s, n: losses.neural_reprojection_error_grid(s, n, excluded, 0.3),
+        lambda s, n: losses.log_matching_probability(s, n, excluded, 0.3),
         similarity,
         similarities,
     )

@@ -139,9 +139,10 @@ def sample_views(
 def whole_shift(rng: np.random.Generator, size: tuple[int, int]) -> Array:
     """A translation (3, 3) by whole pixels, up to half of the view each way.
 
-    Both views show the same pixels in other places, so that what an error of the keypoints owes
-    to the place is seen: ALIKE's coarse levels are stretched by up to half a cell at the borders
-    (bilinear interpolation with align_corners), and pull keypoints along.
+    Both views show the same pixels in other places (but for few pairs, whose views are cut from
+    different halvings of the photo), so that what an error of the keypoints owes to the place is
+    seen: ALIKE's coarse levels are stretched by up to half a cell at the borders (bilinear
+    interpolation with align_corners), and pull keypoints along.
     """
     limit = np.array(size[::-1]) // 2
     shift = np.eye(3)
