@@ -52,6 +52,15 @@ def test_only_some_pairs_are_matched():
     np.testing.assert_array_equal(match_pairs(a, a, 0.5, pairs[1:3]), np.empty((0, 2)))
 
 
+def test_matches_among_all_pairs_are_the_mutual_ones():
+    rng = np.random.default_rng(0)
+    a, b = unit(rng.normal(size=(40, 8))), unit(rng.normal(size=(60, 8)))
+    every = np.stack(np.meshgrid(np.arange(40), np.arange(60), indexing="ij"), -1).reshape(-1, 2)
+    matches = match_mutual(a, b, 0.3)
+    assert 5 < len(matches) < 40
+    np.testing.assert_array_equal(match_pairs(a, b, 0.3, every), matches)
+
+
 def test_pairs_near_far_off_and_empty():
     """Points behind a fisheye's rim are undistorted to -1e6: no grid of that size may be made."""
     a = np.array([[0.0, 0.0], [-1e6, -1e6], [1e9, 5.0]])
@@ -64,9 +73,10 @@ def test_pairs_near_each_other_are_all_found():
     rng = np.random.default_rng(0)
     a, b = rng.uniform(0, 1, (50, 2)), rng.uniform(0, 1, (70, 2))
     near = np.linalg.norm(a[:, None] - b, axis=2) < 0.1
-    found = np.zeros_like(near)
-    found[tuple(pairs_near(a, b, 0.1).T)] = True
-    np.testing.assert_array_equal(found, near)
+    for here, there, wanted in ((a, b, near), (b, a, near.T)):
+        found = np.zeros_like(wanted)
+        found[tuple(pairs_near(here, there, 0.1).T)] = True
+        np.testing.assert_array_equal(found, wanted)
 
 
 def test_zero_and_nan_descriptors_match_nothing():

@@ -52,6 +52,7 @@ def test_statistics_are_those_of_the_pictures():
     network = made(0)
     norm = next(m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))
     norm.running_mean += 5.0
+    norm.num_batches_tracked += 100  # of a training
     seen = []
     hook = norm.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
     measure_statistics(network, pairs, 1)

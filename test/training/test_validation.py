@@ -49,6 +49,27 @@ def test_wrong_truth_makes_every_match_wrong(network: ALIKE) -> None:
     np.testing.assert_allclose(errors[np.isfinite(errors)], 20)
 
 
+def test_the_homography_leads_from_view_0_to_view_1(network: ALIKE) -> None:
+    """Two pieces of one picture, to a network that sees no more than some pixels around."""
+    with torch.no_grad():
+        network.convhead2.weight[:, network.dim // 4 :] = 0
+    picture = torch.randint(0, 256, (3, 104, 144), generator=torch.Generator().manual_seed(0))
+    picture = picture.to(torch.uint8)
+    shift = torch.tensor([[1.0, 0, -16], [0, 1, -8], [0, 0, 1]])
+    views = {"image0": picture[:, :96, :128], "image1": picture[:, 8:, 16:]}
+    results = validate(network, [views | {"view1_from_view0": shift}], CONFIG)
+    # measured 92, 95 and 100
+    assert results["rep"] > 80 and results["mma@1"] > 80 and results["mha@1"] == 100
+
+
+def test_errors_are_pixels_of_view_1(network: ALIKE) -> None:
+    found = match(network, pair_of(torch.diag(torch.tensor([1.2, 1.2, 1]))), CONFIG)
+    seen = np.isfinite(found.errors)
+    assert seen.sum() > 10
+    off = 0.2 * np.linalg.norm(found.keypoints0[found.matches[:, 0]], axis=1)
+    np.testing.assert_allclose(found.errors[seen], off[seen], rtol=1e-4)
+
+
 def test_pairs_with_depth_have_no_homography_to_compare(network: ALIKE) -> None:
     K = torch.tensor([[100.0, 0, 63.5], [0, 100, 47.5], [0, 0, 1]])
     depth = torch.full((96, 128), 2.0)
