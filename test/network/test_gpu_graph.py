@@ -61,6 +61,7 @@ def partners(a, b):
 def assert_same(a, b, share=1.0):
     """Measured on photos: keypoints 6e-5 px, scores 6e-7, 1 - cosine 1e-6."""
     assert len(a) == len(b) > 10
+    assert (np.diff(a.scores) <= 0).all()
     j, distance = partners(a, b)
     same = distance < 1e-3
     assert same.mean() >= share

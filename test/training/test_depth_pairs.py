@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from alike_ros.errors import DataError
-from training.config import DataConfig, PhotometryConfig
+from training.config import DataConfig, PhotometryConfig, SceneConfig
 from training.data.depth import DepthView, crop, resized, undistorted
 from training.data.drawings import write_drawings
 from training.data.homography import list_photos
@@ -234,6 +234,12 @@ def test_scenes_have_parallax_and_zoom(scenes: ScenePairs) -> None:
     # share of the points that no one plane explains, measured 0.30
     assert np.median(off) > 0.1, off
     assert max(growth) > 0.2, growth  # in depths of the scene, measured 0.39
+
+
+def test_cameras_that_stand_far_apart_are_moved_together(scenes: ScenePairs) -> None:
+    wide = ScenePairs(scenes.photos, replace(CONFIG, scenes=SceneConfig(sideways=1.5)), seed=1)
+    shares = [colour_error(wide[i])[1] for i in range(8)]
+    assert min(shares) > 0.2  # measured 0.32; 0 where they are not moved
 
 
 def test_batches_of_two_kinds_are_of_one_kind_each() -> None:

@@ -18,8 +18,10 @@ from training.data.homography import (
     HomographyPairs,
     blur,
     disturb,
+    halvings,
     list_photos,
     pyramid,
+    render,
     repeat,
     sample_views,
     shadow,
@@ -84,6 +86,22 @@ def test_a_corner_beyond_the_horizon_hides_nothing_else(photos: list[Path], seed
     assert homography[2, 2] == -1 and len(back) > 200  # measured 266
     _, visible, _ = warp_homography(back, torch.from_numpy(homography), size)
     assert visible.all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.3, 2.0, 2.7, 4.0])
+def test_views_are_cut_where_the_photo_shows_it_from_every_halving(scale: float) -> None:
+    spot = np.array([603.2, 447.7])
+    y, x = np.mgrid[:900, :1200]
+    photo = np.exp(-((x - spot[0]) ** 2 + (y - spot[1]) ** 2) / (2 * 12**2)).astype(np.float32)
+    levels = halvings(photo)
+    assert len(levels) == 3
+    wanted = np.array([59.6, 58.9])
+    photo_from_view = np.diag([scale, scale, 1])
+    photo_from_view[:2, 2] = spot - scale * wanted
+    view = render(levels, photo_from_view, (120, 120))
+    rows, columns = np.mgrid[:120, :120]
+    found = np.array([(columns * view).sum(), (rows * view).sum()]) / view.sum()
+    np.testing.assert_allclose(found, wanted, atol=0.01)
 
 
 def test_scale_between_views_spans_what_is_configured(photos: list[Path]) -> None:
