@@ -318,7 +318,7 @@ def test_descriptors_learn_to_differ_from_those_beside_them() -> None:
         levels = network.levels(to_float(pairs["image0"]))
         points = 80 * torch.rand(2, 100, 2, generator=generator())
         here, beside = (network.describe(levels, p) for p in (points, points + 3))
-        return float((here * beside).sum(-1).mean())
+        return float((here * beside).sum(-1).mean().detach())
 
     assert alike(near=8) < alike(near=0) - 0.1  # measured 0.48 and 0.63
 
