@@ -122,6 +122,8 @@ def gaps_percent(stamps_ns: list[int], trajectory: Trajectory) -> float | None:
     if not len(trajectory):
         return None
     expected = [stamp for stamp in stamps_ns if stamp >= trajectory.stamps_ns[0]]
+    if not expected:
+        return None
     return 100 * (1 - len(trajectory) / len(expected))
 
 

@@ -41,7 +41,7 @@ def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
             image[0, 0] = k
             cv2.imwrite(str(scene / f"{k}.{suffix}"), image)
             if k > 1:
-                np.savetxt(scene / f"H_1_{k}", homography)
+                np.savetxt(scene / f"H_1_{k}", (1, -2)[seed] * homography)  # of any scale
     return folder
 
 

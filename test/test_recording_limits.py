@@ -70,6 +70,7 @@ def test_frames_that_were_lost_make_no_jump() -> None:
     late = Trajectory(truth.stamps_ns[10:], truth.world_from_cam[10:])  # mono starts so
     assert gaps_percent(truth.stamps_ns.tolist(), late) == 0
     assert gaps_percent(truth.stamps_ns.tolist(), Trajectory.from_poses([], [])) is None
+    assert gaps_percent([0], late) is None  # images of another time
 
 
 def test_monos_scale_is_corrected_in_steps_too() -> None:

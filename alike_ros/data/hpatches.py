@@ -88,4 +88,5 @@ def _read_homography(path: Path) -> NDArray[np.float64]:
         raise DataError(f"{path} is not a matrix of numbers: {error}") from error
     if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or not np.linalg.det(matrix):
         raise DataError(f"{path} holds no homography: expected three rows of three numbers")
+    matrix *= np.copysign(1, matrix[2, 2])  # what is in front has a positive scale
     return matrix

@@ -212,4 +212,4 @@ def _pose_key(i: int) -> int:
 
 
 def _point_key(i: int) -> int:
-    return 1000 + i
+    return 1_000_000 + i  # behind all poses

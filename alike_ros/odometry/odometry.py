@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -91,15 +91,12 @@ class VisualOdometry:
         self._frame = 0
         self._map_index = 0
         self._shutter = Shutter()
-        self._new_map(lambda _: (np.eye(4), np.zeros((6, 6))))
+        self._new_map(np.eye(4), np.zeros((6, 6)))
 
-    def _new_map(self, origin: Callable[[int], tuple[Array, Array]]) -> None:
-        """The next view that shows anything starts a map.
-
-        origin: its stamp -> its pose, world_from_cam, and the covariance (6, 6) of that.
-        """
+    def _new_map(self, world_from_cam: Array, covariance: Array) -> None:
+        """The next view that shows anything starts a map at this pose."""
         self._map: LocalMap | None = None
-        self._origin = origin
+        self._origin = world_from_cam, covariance
         self._motion = Motion(self.config.tracking.bridge_s, self._gyroscope)
         self._last_inliers = 0
         self._missed_frames = self._lost_frames = 0  # without a pose by matching; without any
@@ -167,7 +164,7 @@ class VisualOdometry:
         """The first frame of a map, if there is anything to see."""
         if self._offered(view) < self.config.tracking.min_inliers:
             return self._estimate(view, Status.INITIALISING)
-        world_from_cam, covariance = self._origin(view.stamp_ns)
+        world_from_cam, covariance = self._origin
         self._map = LocalMap(view.descriptors.shape[1])
         self._mapper = Mapper(self._map, self._sensor, self._match, self._adjuster)
         keyframe = self._reference = Keyframe(view, world_from_cam, covariance)
@@ -296,29 +293,31 @@ class VisualOdometry:
         motion = self._motion
         self._missed_frames += 1
         distance = local_map.distance(motion.last.world_from_cam)
-
-        def predicted(stamp_ns: int) -> tuple[Array, Array]:
-            return motion.predicted(stamp_ns), motion.covariance(stamp_ns, distance)
-
-        if self._is_stillborn(view, local_map):
-            self._new_map(predicted)
+        predicted = motion.predicted(view.stamp_ns)
+        covariance = motion.covariance(view.stamp_ns, distance)
+        if self._is_stillborn(view, local_map) or self._is_given_up(view):
+            self._new_map(predicted, covariance)
             self._map_index += 1
             return self._start(view)
         if motion.bridges(view.stamp_ns):
-            world_from_cam, covariance = predicted(view.stamp_ns)
             return self._estimate(
                 view,
                 Status.DEGRADED,
-                world_from_cam=world_from_cam,
+                world_from_cam=predicted,
                 covariance=covariance,
                 own_covariance=motion.drift(view.stamp_ns, distance),
             )
         self._lost_frames += 1
-        countdown = self.config.reset_countdown
-        if countdown and self._lost_frames >= countdown:
-            self._new_map(predicted)
-            self._map_index += 1
         return self._estimate(view, Status.LOST)
+
+    def _is_given_up(self, view: View) -> bool:
+        """Whether the map has been lost for long enough, and this view may start another.
+
+        In the dark it may not: the map is kept for when there is light again.
+        """
+        countdown = self.config.reset_countdown
+        is_over = 0 < countdown <= self._lost_frames
+        return is_over and self._offered(view) >= self.config.tracking.min_inliers
 
     def _is_stillborn(self, view: View, local_map: LocalMap) -> bool:
         """Whether nothing ever matched the map, which began with a dark view, and this one may do.

@@ -197,6 +197,8 @@ def test_a_new_map_is_as_uncertain_as_the_dark_before_it_was_long(mode):
     for dark in (20, 60):
         scene, odometry = Scene(), VisualOdometry(CAMERA, config)
         for i, pose in enumerate([*walk(40), *walk(dark), *walk(20)]):
+            if i == 40 + dark:
+                scene = Scene(seed=1)  # nothing is as it was
             features, depths = scene.see(pose)
             depth = measured(mode, features, depths)
             features = NOTHING if 40 <= i < 40 + dark else features
@@ -204,6 +206,22 @@ def test_a_new_map_is_as_uncertain_as_the_dark_before_it_was_long(mode):
         assert (estimate.status, estimate.map_index) == (Status.TRACKING, 1)
         sigmas.append(np.trace(estimate.covariance[3:, 3:]) ** 0.5)
     assert sigmas[1] > 5 * sigmas[0]  # with the square of the time: measured 8
+
+
+@pytest.mark.parametrize("mode", ["mono", "rgbd"])
+def test_in_the_dark_the_map_is_kept(mode):
+    """However long: no new one could start, and with the light the place may be known again."""
+    config = override(Config(mode=mode), {"reset_countdown": 5})
+    scene, odometry, estimates = Scene(), VisualOdometry(CAMERA, config), []
+    for i, pose in enumerate([*walk(40), *walk(60), *walk(40)]):
+        features, depths = scene.see(pose)
+        depth = measured(mode, features, depths)
+        features = NOTHING if 40 <= i < 100 else features
+        estimates.append(odometry.track(i * 33_000_000, features, **depth))
+    assert {e.status for e in estimates[60:100]} == {Status.LOST}
+    assert {(e.status, e.map_index) for e in estimates[100:]} == {(Status.TRACKING, 0)}
+    before, after = (estimates[i].world_from_cam[:3, 3] for i in (35, 135))
+    np.testing.assert_allclose(after, before, atol=0.02)  # the same place
 
 
 def test_it_comes_back_to_an_old_keyframe():
