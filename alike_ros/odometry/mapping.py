@@ -181,9 +181,15 @@ class Mapper:
         local_map.positions[adjustment.landmarks :] = transform(
             moved, local_map.positions[adjustment.landmarks :]
         )
+        once = local_map.observers()[: adjustment.landmarks] == 1
         for keyframe, pose, covariance in zip(
             keyframes, adjusted.poses, adjusted.covariances, strict=False
         ):
+            rows = keyframe.rows[keyframe.rows < adjustment.landmarks]
+            rows = rows[once[rows]]  # not in the window: they stay where the keyframe sees them
+            local_map.positions[rows] = transform(
+                pose @ keyframe.cam_from_world, local_map.positions[rows]
+            )
             keyframe.world_from_cam, keyframe.covariance = pose, covariance
         local_map.positions[adjustment.rows] = adjusted.positions
         local_map.spread[adjustment.rows] = adjusted.spread

@@ -53,6 +53,24 @@ def test_what_has_come_since_an_adjustment_began_moves_along_with_it():
     np.testing.assert_allclose(found, transform(SHIFT, new), atol=1e-12)
 
 
+def test_what_one_keyframe_sees_alone_stays_where_it_sees_it():
+    pytest.importorskip("gtsam")
+    windows = []
+    odometry = follow("rgbd", walk(40, step=0.1), lambda *job: windows.append(job[0]) or Future())
+    mapper, local_map, window = odometry._mapper, odometry._map, windows[0]
+    adjustment, n = mapper._adjustment, window.free
+    newest = adjustment.keyframes[0]
+    alone = newest.landmarks[local_map.observers()[newest.landmarks] == 1]
+    alone = alone[alone >= 0]
+    assert len(alone) > 20
+    before = transform(newest.cam_from_world, local_map.positions[alone])
+    covariances, spread = np.zeros((n, 6, 6)), np.zeros_like(window.positions)
+    moved = Adjusted(SHIFT @ window.poses[:n], covariances, window.positions, spread)
+    mapper._write_back(adjustment, moved)
+    after = transform(newest.cam_from_world, local_map.positions[alone])
+    np.testing.assert_allclose(after, before, atol=1e-12)
+
+
 @pytest.mark.parametrize(("metric", "held"), [(True, 1), (False, 2)])
 def test_the_oldest_keyframes_are_held_where_no_others_are(metric, held):
     local_map = follow("rgbd", walk(30, step=0.1))._map
