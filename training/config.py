@@ -87,7 +87,6 @@ class LossConfig:
     nre_map: str = "dense"  # dense: the whole other map; grid: a grid and the other's points
     stride: int = 8  # of the grid, pixels
     exclusion: float = 4.0  # what is closer to the true point does not compete (grid), pixels
-    near: int = 0  # so many places around each true point compete as well (grid)
     t_des: float = 0.02
     t_rel: float = 1.0  # used with the dense map
     reprojection: float = 1.0
@@ -134,7 +133,6 @@ _LEAST = {
     "data.width": 32,
     "data.workers": 0,
     "loss.stride": 1,
-    "loss.near": 0,
     "optimizer.steps": 1,
     "optimizer.batch_size": 1,
     "optimizer.accumulation": 1,

@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from alike_ros.errors import ConfigError
 from alike_ros.network.alnet import ALNet
 from alike_ros.network.detection import RADIUS, detect, sample_scores, soft_argmax
 from training import losses
@@ -18,8 +16,6 @@ from training.config import LossConfig
 from training.warp import warp_pair
 
 Batch = Mapping[str, Tensor]
-#: Pixels near a true point are so far away, before they are rounded.
-NEAR = (2.0, 5.0)
 
 
 class View(NamedTuple):
@@ -41,7 +37,6 @@ class Description(NamedTuple):
 
     own: Tensor  # (N, D) at the view's points
     guests: Tensor  # (V, D) at the visible points of the other view
-    near: Tensor  # (V, N, D) around the visible points of the other view
     grid: Tensor  # (M, D) at `pixels`, which points have to be told from
     pixels: Tensor  # (M, 2) every pixel, or some
 
@@ -51,8 +46,6 @@ class Objective(nn.Module):
 
     def __init__(self, network: ALNet, config: LossConfig) -> None:
         super().__init__()
-        if config.near and config.nre_map == "dense":
-            raise ConfigError("loss.near is for nre_map: grid; the dense map has every pixel")
         self.network = network
         self.config = config
 
@@ -143,37 +136,23 @@ class Objective(nn.Module):
         half = len(views) // 2
         others = views[half:] + views[:half]
         guests = [other.points_there[other.visible] for other in others]
-        extent = torch.tensor(views[0].score_map.shape[::-1]).to(guests[0]) - 1
-        near = [self.around(points, extent, generator) for points in guests]
         points = [torch.cat([view.points, g]) for view, g in zip(views, guests, strict=True)]
         described = self.network.describe(levels, pad_sequence(points, batch_first=True))
         pixels = [self.grid(view.score_map, generator) for view in views]
-        places = [torch.cat([p, n.flatten(0, 1)]) for p, n in zip(pixels, near, strict=True)]
         if self.config.nre_map == "dense":
             _, dense = self.network.dense(levels, *views[0].score_map.shape)
-            there = dense.flatten(2).mT  # (B, H * W, D)
+            grid = dense.flatten(2).mT  # (B, H * W, D)
         else:
-            there = self.network.describe_pixels(levels, pad_sequence(places, batch_first=True))
-        dim = self.network.dim
+            grid = self.network.describe_pixels(levels, pad_sequence(pixels, batch_first=True))
         return [
             Description(
                 described[i, : len(view.points)],
                 described[i, len(view.points) : len(points[i])],
-                there[i, len(pixels[i]) : len(places[i])].reshape(*near[i].shape[:2], dim),
-                there[i, : len(pixels[i])],
+                grid[i, : len(pixels[i])],
                 pixels[i],
             )
             for i, view in enumerate(views)
         ]
-
-    def around(self, points: Tensor, extent: Tensor, generator: torch.Generator) -> Tensor:
-        """Random pixels (V, N, 2) of a picture, about NEAR pixels from points (V, 2) in it."""
-        random = torch.rand(2, len(points), self.config.near, generator=generator).to(points)
-        angle, distance = 2 * torch.pi * random[0], NEAR[0] + (NEAR[1] - NEAR[0]) * random[1]
-        offsets = torch.stack([angle.cos(), angle.sin()], dim=-1) * distance[..., None]
-        places = points[:, None] + offsets
-        outside = (places < 0) | (places > extent)
-        return torch.where(outside, points[:, None] - offsets, places).round()
 
     def grid(self, score_map: Tensor, generator: torch.Generator) -> Tensor:
         """All pixels (M, 2) of a map (H, W), or those in steps of `stride` from a random one."""
@@ -237,9 +216,6 @@ class Objective(nn.Module):
                 torch.cdist(found, torch.cat([there.pixels, target.points]))
                 < self.config.exclusion
             )
-            near = (here.own[visible, None] * there.near).sum(-1)  # (V, N)
-            similarities = torch.cat([similarities, near], dim=1)
-            excluded = F.pad(excluded, (0, near.shape[1]))
             log_probability = losses.log_matching_probability(
                 similarity, similarities, excluded, self.config.t_des
             )

@@ -10,13 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from alike_ros.errors import ConfigError
 from alike_ros.network import ALIKE
 from alike_ros.network.alnet import ALNet
 from training.config import LossConfig, PhotometryConfig
 from training.data.drawings import drawing
 from training.data.homography import disturb
-from training.objective import NEAR, Description, Objective, View, to_float
+from training.objective import Description, Objective, View, to_float
 
 GRID = LossConfig(
     top_k=60, random_points=30, thin_radius=0, nre_map="grid", t_des=0.05, nre=1, reliability=1
@@ -216,7 +215,7 @@ def test_only_what_has_left_the_picture_is_sought_outside(network: ALNet) -> Non
         scores, nothing, nothing, nothing, own[:, :2], nothing, points_there, visible, left
     )
     guest = grid[5 * width + 4][None]
-    here, there = (Description(own, guests, nothing, grid, nothing) for guests in (nothing, guest))
+    here, there = Description(own, nothing, grid, nothing), Description(own, guest, grid, nothing)
     nre = Objective(network, DENSE).description_terms(view, view, here, there)["nre"]
     logits = (own @ grid.T - 1) / DENSE.t_des
     total = torch.cat([logits, torch.zeros(3, 1)], dim=1).logsumexp(1)
@@ -229,7 +228,7 @@ def test_points_compete_and_weigh_where_they_are(network: ALNet) -> None:
     """Three points of the source by hand, of which two are seen; the grid has two pixels."""
     torch.manual_seed(0)
     unit = torch.nn.functional.normalize
-    own, grid, theirs, guests, near = (unit(torch.randn(n, 4), dim=1) for n in (3, 2, 2, 2, 2))
+    own, grid, theirs, guests = (unit(torch.randn(n, 4), dim=1) for n in (3, 2, 2, 2))
     score_map0, score_map1 = torch.rand(2, 20, 30)
     points = torch.tensor([[4.0, 5], [20, 10], [11, 2]])
     points_there = torch.tensor([[7.0, 12], [16, 4], [90, 9]])
@@ -242,12 +241,12 @@ def test_points_compete_and_weigh_where_they_are(network: ALNet) -> None:
         score_map=score_map1, points=torch.tensor([[20.0, 10], [9, 12]]), points_there=nothing
     )
     pixels = torch.tensor([[8.0, 12], [25, 3]])
-    here = Description(own, nothing, nothing, nothing, nothing)
-    there = Description(theirs, guests, near[:, None], grid, pixels)
+    here = Description(own, nothing, nothing, nothing)
+    there = Description(theirs, guests, grid, pixels)
     terms = Objective(network, GRID).description_terms(source, target, here, there)
     # of the target, the first pixel and the second point are too near to (7, 12) to compete
-    first = torch.stack([guests[0], grid[1], theirs[0], near[0]]) @ own[0]
-    second = torch.stack([guests[1], *grid, *theirs, near[1]]) @ own[1]
+    first = torch.stack([guests[0], grid[1], theirs[0]]) @ own[0]
+    second = torch.stack([guests[1], *grid, *theirs]) @ own[1]
     log_probability = torch.stack([(x / GRID.t_des).log_softmax(0)[0] for x in (first, second)])
     torch.testing.assert_close(terms["nre"], -log_probability.mean())
     weight = torch.stack(
@@ -291,41 +290,6 @@ def test_random_points_near_better_ones_are_thinned(network: ALNet) -> None:
     distance = torch.cdist(random, random) + 1e3 * torch.eye(len(random))
     assert distance.min() > 4.0
     assert torch.equal(thinned.points[:count], thinned.keypoints)
-
-
-def test_pixels_near_a_point_are_near_it_and_in_the_picture(network: ALNet) -> None:
-    points, extent = torch.tensor([[0.0, 0], [60, 40], [127, 95]]), torch.tensor([127.0, 95])
-    places = Objective(network, replace(GRID, near=200)).around(points, extent, generator())
-    distance = (places - points[:, None]).norm(dim=-1)
-    assert places.shape == (3, 200, 2)
-    assert NEAR[0] - 0.71 < distance.min() and distance.max() < NEAR[1] + 0.71  # rounded
-    assert ((places >= 0) & (places <= extent)).all()
-
-
-def test_descriptors_learn_to_differ_from_those_beside_them() -> None:
-    pairs = batch(torch.eye(3), same=True)
-
-    def alike(near: int) -> float:
-        """Mean cosine of descriptors three pixels apart, after 20 steps."""
-        torch.manual_seed(0)
-        network = ALIKE("alike-t")
-        objective = Objective(network, replace(GRID, near=near))
-        optimizer = torch.optim.Adam(network.parameters(), 3e-3)
-        for i in range(20):
-            optimizer.zero_grad()
-            objective(pairs, generator(i))["nre"].backward()
-            optimizer.step()
-        levels = network.levels(to_float(pairs["image0"]))
-        points = 80 * torch.rand(2, 100, 2, generator=generator())
-        here, beside = (network.describe(levels, p) for p in (points, points + 3))
-        return float((here * beside).sum(-1).mean().detach())
-
-    assert alike(near=8) < alike(near=0) - 0.1  # measured 0.48 and 0.63
-
-
-def test_pixels_near_points_are_for_the_grid(network: ALNet) -> None:
-    with pytest.raises(ConfigError, match="near"):
-        Objective(network, replace(DENSE, near=8))
 
 
 def test_grid_covers_the_map_in_every_phase(network: ALNet) -> None:
