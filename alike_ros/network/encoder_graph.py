@@ -9,7 +9,8 @@ block 1 has a column more at either side, which means nothing.
 
 Block 1 runs in *strips* of rows, up to where it is halved and scored: what its second convolution
 reads may then still be in the cache. alike-t's network, 640x480, two threads on an AMD EPYC: with
-onnxruntime two strips took 0.96 : 1 of the time of one, four 1.00; with OpenVINO all the same.
+onnxruntime two strips took 0.96 : 1 of the time of one, four 1.00; with OpenVINO all the same on
+one day, and on another two 0.91 : 1, four no less.
 """
 
 from __future__ import annotations
