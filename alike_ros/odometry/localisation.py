@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from alike_ros.geometry import Array, inverse, transform
 from alike_ros.matching import match_pairs, pairs_near
 from alike_ros.odometry.local_map import Keyframe, LocalMap, Rows
-from alike_ros.odometry.pose import PoseResult, pose_from_points
+from alike_ros.odometry.noise import match_noise
+from alike_ros.odometry.pose import PoseResult, Sightings, pose_from_points
 from alike_ros.odometry.sensor import Sensor
 from alike_ros.odometry.view import View
 
@@ -111,15 +112,15 @@ def _pose(
 ) -> Located | None:
     """The pose by matched landmarks, where enough of them agree."""
     tracking = sensor.config.tracking
-    pose = pose_from_points(
+    noise = match_noise(local_map.descriptors[rows], view.descriptors[keypoints])
+    sightings = Sightings(
         local_map.positions[rows],
         local_map.spread[rows],
         view.bearings[keypoints],
-        sensor.max_error,
-        tracking.ransac_iterations,
+        noise * view.noise[keypoints],
         view.rows[keypoints],
-        view.bent,
     )
+    pose = pose_from_points(sightings, sensor.max_error, tracking.ransac_iterations, view.bent)
     if pose is None or pose.num_inliers < tracking.min_inliers:
         return None
     return Located(pose, len(rows), rows[pose.inliers], keypoints[pose.inliers])

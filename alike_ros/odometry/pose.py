@@ -25,6 +25,20 @@ _STRAIGHT = 1e-5
 _GATES = ((4, 0.3), (2, 0.3), (1, _SETTLED))
 
 
+class Sightings(NamedTuple):
+    """Points (N, 3) that a camera sees along bearings (N, 2), rays at z = 1.
+
+    spread (N, 3): one standard deviation of each point, along the ray that it was measured on;
+    noise (N,) of the bearings, up to a common factor; rows (N,) of the keypoints (View).
+    """
+
+    points: Array
+    spread: Array
+    bearings: Array
+    noise: Array
+    rows: Array
+
+
 @dataclass(frozen=True)
 class PoseResult:
     """A pose, the matches that agree with it, and how sure it is.
@@ -46,30 +60,23 @@ class PoseResult:
 
 
 def pose_from_points(
-    points: Array,
-    spread: Array,
-    bearings: Array,
-    max_error: float,
-    iterations: int,
-    rows: Array,
-    bent: Bend = STRAIGHT,
+    sightings: Sightings, max_error: float, iterations: int, bent: Bend = STRAIGHT
 ) -> PoseResult | None:
-    """Pose of a camera that sees points (N, 3) along bearings (N, 2): P3P in RANSAC, refined.
+    """Pose of a camera that sees known points: P3P in RANSAC, refined.
 
-    spread (N, 3): one standard deviation of each point, along the ray that it was measured on;
     max_error: largest reprojection error of an inlier, at z = 1 (pixels over focal length);
-    rows (N,) of the keypoints and bent: what is known of a rolling shutter (View).
+    bent: what is known of a rolling shutter (View).
     Refinement begins with a wider gate: a rolling shutter or blur bends the image, and RANSAC may
     pick the points of one part of it, which fit together and give a bad pose. It does what the
     local optimisation of a modern RANSAC is for: OpenCV's USAC, with MAGSAC's scores and inner
     optimisation, took 4.4 : 0.6 ms on 127 images of a camera in the hand. None where no pose is
     found.
     """
-    if len(points) < 6:
+    if len(sightings.points) < 6:
         return None
     found, rotvec, t, _ = cv2.solvePnPRansac(
-        points[:, None],
-        bearings[:, None],
+        sightings.points[:, None],
+        sightings.bearings[:, None],
         np.eye(3),
         None,
         iterationsCount=iterations,
@@ -84,7 +91,7 @@ def pose_from_points(
     start = bent.mean
     for factor, settled in _GATES:
         gate = factor * max_error
-        result = refine(cam_from_world, points, spread, bearings, gate, rows, bent, start, settled)
+        result = refine(cam_from_world, sightings, gate, bent, start, settled)
         if result is None:
             return None
         cam_from_world, start = result.cam_from_world, result.bend.mean
@@ -95,11 +102,8 @@ def pose_from_points(
 
 def refine(
     cam_from_world: Array,
-    points: Array,
-    spread: Array,
-    bearings: Array,
+    sightings: Sightings,
     max_error: float,
-    rows: Array,
     bent: Bend = STRAIGHT,
     bend: Array = STRAIGHT.mean,
     settled: float = _SETTLED,
@@ -107,12 +111,13 @@ def refine(
     """Gauss-Newton on the reprojection error; None where it is singular.
 
     A residual's covariance is that of the keypoint plus that of the point, which matters along
-    one line of the image only. Weights are Huber's; the keypoints' noise is estimated. With the
-    pose, beginning at `bend`, goes the bend, as far as its covariance leaves it open. A step of
-    less than `settled` standard deviations is the last.
+    one line of the image only. Weights are Huber's; the common factor of the keypoints' noise is
+    estimated. With the pose, beginning at `bend`, goes the bend, as far as its covariance leaves
+    it open. A step of less than `settled` standard deviations is the last.
     """
     # in columns: NumPy is faster on coordinates that lie in one piece each
-    points, spread, bearings = (np.ascontiguousarray(x.T) for x in (points, spread, bearings))
+    points, spread, bearings = (np.ascontiguousarray(x.T) for x in sightings[:3])
+    noise, rows = sightings.noise, sightings.rows
     is_bent = np.trace(bent.covariance) > _STRAIGHT**2
     prior = np.linalg.inv(bent.covariance) if is_bent else np.zeros((3, 3))
     for _ in range(_ITERATIONS):
@@ -126,9 +131,10 @@ def refine(
             )  # without a check of each index: four times as fast
             for x in (seen.points_in_cam, seen.residuals, spread)
         )
+        own_noise = noise[inliers]
         J = _jacobian(xyz, rows[inliers] if is_bent else None)
         along = _projected(cam_from_world[:3, :3] @ along, xyz)
-        J_weighted, weighted, sigma = _weighted(J, residuals, along)
+        J_weighted, weighted, sigma = _weighted(*(x / own_noise for x in (J, residuals, along)))
         H, gradient = J_weighted @ J_weighted.T, J_weighted @ weighted
         if is_bent:
             H[6:, 6:] += prior
@@ -143,7 +149,7 @@ def refine(
             bend = bend + step[6:]
         if gradient @ step < settled**2:
             break
-    scale = excess(residuals.T / sigma, bearings[:, inliers].T)
+    scale = excess((residuals / (sigma * own_noise)).T, bearings[:, inliers].T)
     within = _seen(cam_from_world, points, bearings, rows, bend).within(max_error)
     found = Bend(bend, covariance[6:, 6:]) if is_bent else bent
     return PoseResult(cam_from_world, within, scale * covariance[:6, :6], found)
@@ -182,7 +188,8 @@ def _weighted(J: Array, residuals: Array, along: Array) -> tuple[Array, Array, f
 
     J (p, 2, n) and residuals (2, n) as `_jacobian` has them. The covariance of a residual is
     sigma^2 I + along along^T: the keypoint's, which is estimated, and that of the point, one
-    standard deviation of which the camera sees as `along` (2, n).
+    standard deviation of which the camera sees as `along` (2, n). All are over the relative noise
+    of the keypoint.
     """
     squared = (along * along).sum(0)
     sigma = _noise(residuals, along, np.sqrt(squared))

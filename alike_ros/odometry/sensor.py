@@ -12,7 +12,7 @@ from alike_ros.config import Config
 from alike_ros.errors import ConfigError, DataError
 from alike_ros.features import Features
 from alike_ros.geometry import Array
-from alike_ros.odometry.noise import Noise
+from alike_ros.odometry.noise import Noise, score_noise
 from alike_ros.odometry.view import View, check_size, sampled_depth, stereo_depth
 
 
@@ -73,6 +73,7 @@ class Sensor:
             self.camera.bearings(features.keypoints),
             features.keypoints[:, 1] / self.camera.height - 0.5,
             features.descriptors,
+            score_noise(features.scores),
             depths,
             self.noise.inverse_depth * depths**2,
         )

@@ -25,14 +25,16 @@ class View:
     """Features of one image, undistorted.
 
     bearings (N, 2): rays, (x, y) at z = 1; rows (N,) of the keypoints, from -0.5, the first of
-    the image, to 0.5; descriptors (N, D); depths (N,) metres along z and their standard deviations
-    depth_sigmas (N,), NaN where unknown; bent: how a rolling shutter may still bend all this.
+    the image, to 0.5; descriptors (N, D); noise (N,) of the keypoints, relative (`score_noise`);
+    depths (N,) metres along z and their standard deviations depth_sigmas (N,), NaN where unknown;
+    bent: how a rolling shutter may still bend all this.
     """
 
     stamp_ns: int
     bearings: Array
     rows: Array
     descriptors: NDArray[np.float32]
+    noise: Array
     depths: Array
     depth_sigmas: Array
     bent: Bend = STRAIGHT

@@ -11,7 +11,8 @@ DESCRIPTORS = np.eye(12, dtype=np.float32)
 def keyframe(keypoints=4, descriptors=None):
     nothing = np.full(keypoints, np.nan)
     descriptors = DESCRIPTORS[:keypoints] if descriptors is None else descriptors
-    view = View(0, np.zeros((keypoints, 2)), np.zeros(keypoints), descriptors, nothing, nothing)
+    rows, noise = np.zeros(keypoints), np.ones(keypoints)
+    view = View(0, np.zeros((keypoints, 2)), rows, descriptors, noise, nothing, nothing)
     return Keyframe(view, np.eye(4), np.zeros((6, 6)))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alike_ros.odometry.noise import excess
+from alike_ros.odometry.noise import excess, match_noise, score_noise
 
 BEARINGS = np.random.default_rng(0).uniform([-0.6, -0.45], [0.6, 0.45], (2000, 2))
 
@@ -31,3 +31,22 @@ def test_outliers_and_unknown_ones_do_not_count():
     residuals[:, 0] = np.random.default_rng(1).normal(0, 0.1, 2000)
     residuals[:100, 0] = 50.0
     assert excess(residuals, BEARINGS) == 1.0
+
+
+def test_keypoints_of_low_score_are_noisier_whatever_the_unit_of_scores():
+    scores = np.random.default_rng(0).random(101).astype(np.float32)
+    noise = score_noise(scores)
+    np.testing.assert_array_equal(np.argsort(noise), np.argsort(-scores))
+    assert noise[scores.argmin()] / noise[scores.argmax()] == pytest.approx(np.exp(0.5))
+    assert np.median(noise) == pytest.approx(1)
+    np.testing.assert_array_equal(score_noise(300 * scores**2), noise)
+    assert len(score_noise(scores[:0])) == 0
+
+
+def test_matches_that_differ_are_noisier():
+    angles = np.array([0.0, 0.01, 0.1, 0.4, 0.9])
+    own = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    noise = match_noise(own, np.tile(np.float32([1, 0]), (5, 1)))
+    assert noise[0] == noise[1]  # no nearer than descriptors ever are
+    assert noise[4] / noise[2] == pytest.approx(3, rel=0.03)  # nine times as far away
+    assert (np.diff(noise[1:]) > 0).all()

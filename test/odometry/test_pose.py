@@ -5,7 +5,7 @@ import pytest
 from scene import when_read
 
 from alike_ros.geometry import from_Rt, inverse, rotation_angle, rotation_exp, transform
-from alike_ros.odometry.pose import pose_from_points, refine
+from alike_ros.odometry.pose import Sightings, pose_from_points, refine
 from alike_ros.odometry.shutter import Bend
 
 TRUE = from_Rt(rotation_exp(np.array([0.05, -0.1, 0.02])), np.array([0.2, -0.1, 0.3]))
@@ -27,24 +27,22 @@ def error(pose):
     return np.linalg.norm(delta[:3, 3]), np.degrees(rotation_angle(delta[:3, :3]))
 
 
-def spread(points):
-    return np.zeros_like(points)
-
-
-def rows(bearings):
-    return (bearings[:, 1] * 500 + 240) / 480 - 0.5
+def sightings(points, bearings, spread=0.0, noise=1.0):
+    rows = (bearings[:, 1] * 500 + 240) / 480 - 0.5
+    spread = np.broadcast_to(spread, points.shape)
+    return Sightings(points, spread, bearings, np.broadcast_to(noise, len(points)), rows)
 
 
 def test_exact_points_give_the_exact_pose():
     points, bearings, _ = observed()
-    result = pose_from_points(points, spread(points), bearings, MAX_ERROR, 300, rows(bearings))
+    result = pose_from_points(sightings(points, bearings), MAX_ERROR, 300)
     assert max(error(result.cam_from_world)) < 1e-6
     assert result.inliers.all()
 
 
 def test_outliers_are_found():
     points, bearings, wrong = observed(noise=0.5 / 500, outliers=0.5)
-    result = pose_from_points(points, spread(points), bearings, MAX_ERROR, 300, rows(bearings))
+    result = pose_from_points(sightings(points, bearings), MAX_ERROR, 300)
     metres, degrees = error(result.cam_from_world)
     assert metres < 0.005  # measured 0.0008
     assert degrees < 0.05  # measured 0.006
@@ -58,7 +56,7 @@ def test_a_bent_image_gives_pose_and_bend():
     in_cam = when_read(transform(TRUE, points), bend)
     bearings = in_cam[:, :2] / in_cam[:, 2:]
     open_bend = Bend(np.zeros(3), 0.03**2 * np.eye(3))
-    arguments = points, spread(points), bearings, MAX_ERROR, 300, rows(bearings)
+    arguments = sightings(points, bearings), MAX_ERROR, 300
     result = pose_from_points(*arguments, open_bend)
     assert max(error(result.cam_from_world)) < 1e-4  # measured 1e-5
     np.testing.assert_allclose(result.bend.mean, bend, atol=1e-4)  # off by 4e-6
@@ -73,7 +71,7 @@ def test_covariance_tells_the_error():
     nees = []
     for seed in range(40):
         points, bearings, _ = observed(60, noise=0.5 / 500, seed=seed)
-        result = refine(TRUE, points, spread(points), bearings, MAX_ERROR, rows(bearings))
+        result = refine(TRUE, sightings(points, bearings), MAX_ERROR)
         delta = TRUE @ inverse(result.cam_from_world)
         twist = np.array(
             [*delta[:3, 3], delta[2, 1], delta[0, 2], delta[1, 0]]
@@ -90,22 +88,40 @@ def test_uncertain_depths_weigh_less():
     ray = points / points[:, 2:]
     sigma = np.where(off, 0.3, 1e-3)
     moved = points + ray * (rng.normal(0, 1, 200) * sigma)[:, None]
-    told = refine(TRUE, moved, ray * sigma[:, None], bearings, 0.05, rows(bearings))
-    untold = refine(TRUE, moved, spread(points), bearings, 0.05, rows(bearings))
+    told = refine(TRUE, sightings(moved, bearings, ray * sigma[:, None]), 0.05)
+    untold = refine(TRUE, sightings(moved, bearings), 0.05)
     assert error(told.cam_from_world)[0] < 0.5 * error(untold.cam_from_world)[0]  # measured 0.1
+
+
+def test_noisy_keypoints_weigh_less():
+    """A half of them by a factor of four: their noise known or not, and the covariance with it."""
+    factors = np.where(np.arange(200) % 2, 4.0, 1.0)
+    errors, nees = {1: [], 0: []}, []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        points, bearings, _ = observed(200)
+        bearings = bearings + rng.normal(0, 0.2 / 500, (200, 2)) * factors[:, None]
+        for power in errors:
+            # whatever they are multiplied by is estimated
+            seen = sightings(points, bearings, noise=3 * factors**power)
+            result = refine(TRUE, seen, MAX_ERROR)
+            errors[power].append(error(result.cam_from_world)[0])
+            if power:
+                t = (TRUE @ inverse(result.cam_from_world))[:3, 3]
+                nees.append(t @ np.linalg.solve(result.covariance[:3, :3], t))
+    assert np.mean(errors[1]) < 0.9 * np.mean(errors[0])  # measured 0.63
+    assert 2 < np.mean(nees) < 4.5  # three are expected; measured 2.5
 
 
 @pytest.mark.parametrize("n", [0, 3, 5])
 def test_too_few_points_give_none(n):
     points, bearings, _ = observed(max(n, 1))
     points, bearings = points[:n], bearings[:n]
-    assert (
-        pose_from_points(points, spread(points), bearings, MAX_ERROR, 300, rows(bearings)) is None
-    )
+    assert pose_from_points(sightings(points, bearings), MAX_ERROR, 300) is None
 
 
 def test_points_without_a_common_pose_give_no_inliers():
     rng = np.random.default_rng(0)
     points, bearings = rng.uniform(1, 5, (100, 3)), rng.uniform(-0.6, 0.6, (100, 2))
-    result = pose_from_points(points, spread(points), bearings, MAX_ERROR, 300, rows(bearings))
+    result = pose_from_points(sightings(points, bearings), MAX_ERROR, 300)
     assert result is None or result.num_inliers < 15

@@ -71,7 +71,8 @@ def test_a_straightened_view_has_its_points_where_the_middle_row_saw_them():
     rows = rng.uniform(-0.5, 0.5, 100)
     depths = points[:, 2]
     descriptors = np.zeros((100, 32), np.float32)
-    view = View(0, points[:, :2] / points[:, 2:], rows, descriptors, depths, 0.01 * depths)
+    bearings = points[:, :2] / points[:, 2:]
+    view = View(0, bearings, rows, descriptors, np.ones(100), depths, 0.01 * depths)
     straight = view.straightened(Bend(bend, np.eye(3)))
     np.testing.assert_allclose(straight.points_in_cam.T, turned(points.T, bend, rows))
     np.testing.assert_allclose(straight.depth_sigmas, 0.01 * straight.depths)
