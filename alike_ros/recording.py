@@ -22,6 +22,9 @@ _JPEG_QUALITY = 80
 #: Green and red; yellow in any other state.
 _COLOURS = {Status.TRACKING: (80, 200, 120), Status.LOST: (230, 60, 60)}
 _YELLOW = (240, 200, 60)
+#: Positions after which the path goes on as another entity: only the last one is written again at
+#: keyframes. One for each keyframe would be thousands, which the viewer is slow with.
+_STRETCH = 256
 
 
 class Recording:
@@ -42,7 +45,8 @@ class Recording:
             ) from error
         self._rerun: Any = rerun  # its types are not installed everywhere
         self._min_similarity = min_similarity
-        self._positions: list[Array] = []  # of all tracked frames
+        self._positions: list[Array] = []  # of the tracked frames in the last stretch of the path
+        self._stretches = 0  # that are complete
         self._keyframe: Features | None = None
         self._status: Status | None = None
         self._stream: Any = rerun.RecordingStream(f"alike {name}")
@@ -122,8 +126,14 @@ class Recording:
         self._log_trajectory()
 
     def _log_trajectory(self) -> None:
-        strip = np.reshape(self._positions, (-1, 3))
-        self._log("world/trajectory", self._rerun.LineStrips3D([strip], colors=(255, 255, 255)))
+        """The last stretch of the path; the ones before it are in the file already."""
+        if len(self._positions) < 2:
+            return
+        strip = self._rerun.LineStrips3D([np.array(self._positions)], colors=(255, 255, 255))
+        self._log(f"world/trajectory/{self._stretches}", strip)
+        if len(self._positions) > _STRETCH:
+            self._stretches += 1
+            self._positions = self._positions[-1:]  # the next one begins where this one ends
 
     def _log(self, entity: str, content: Any, static: bool = False) -> None:
         self._stream.log(entity, content, static=static)

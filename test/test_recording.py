@@ -13,11 +13,15 @@ from alike_ros.backends import load_other
 from alike_ros.cli import main
 from alike_ros.config import Config, override
 from alike_ros.data import open_sequence
+from alike_ros.features import Features
+from alike_ros.geometry import from_Rt
+from alike_ros.odometry import Estimate, Status
 from alike_ros.recording import Recording
-from alike_ros.replay import replay
+from alike_ros.replay import Step, replay
 from alike_ros.results import Run
 
 RGBD = override(Config(), {"mode": "rgbd", "detector.top_k": 500})
+NOTHING = Features(*(np.empty(shape, np.float32) for shape in ((0, 2), 0, (0, 64))))
 
 
 class FakeStream:
@@ -83,7 +87,7 @@ def test_recording_holds_what_the_run_found(tmp_path, stream):
         np.testing.assert_array_equal(entry[2][0], estimate.world_from_cam[:3, 3])
         np.testing.assert_array_equal(entry[2][1], estimate.world_from_cam[:3, :3])
     np.testing.assert_array_equal(
-        last.of("world/trajectory")[-1][2][0], [run.trajectory.positions]
+        last.of("world/trajectory/0")[-1][2][0], [run.trajectory.positions]
     )
     assert len(last.of("world/keyframes")) == sum(e.is_keyframe for e in run.estimates) >= 1
     for name in ("time_ms/extract", "time_ms/track", "count/inliers"):
@@ -116,6 +120,28 @@ def test_the_map_is_that_of_the_odometry(tmp_path, stream):
     assert len(landmarks[2][0]) > 100
     [keyframes] = stream.last.of("world/keyframes")
     np.testing.assert_array_equal(keyframes[2][0], np.zeros((1, 3)))
+
+
+def test_a_long_path_is_not_written_again_and_again(tmp_path, stream):
+    """Each of 2000 frames is a keyframe here: whole paths would be two million positions."""
+    camera = SimpleNamespace(width=8, height=8, K=np.eye(3))
+    odometry = SimpleNamespace(keyframe_poses=np.empty((0, 4, 4)), landmarks=np.empty((0, 3)))
+    frame = SimpleNamespace(image=np.zeros((8, 8, 3), np.uint8), stamp_ns=0)
+    path = np.arange(2000)[:, None] * [0.1, 0, 0.2]
+    with Recording(tmp_path / "run.rrd", "long", camera, 0.7) as recording:
+        for position in path:
+            pose = from_Rt(np.eye(3), position)
+            estimate = Estimate(0, Status.TRACKING, pose, is_keyframe=True)
+            recording.add(Step(frame, NOTHING, estimate, {}), odometry)
+    strips = [(e[0], e[2][0][0]) for e in stream.last.logged if e[0].startswith("world/traj")]
+    assert sum(len(strip) for _, strip in strips) < 200 * len(path)  # measured 130
+    shown = dict(strips)  # what each entity holds at the end
+    assert len(shown) < 10
+    ends = [strip[-1] for strip in shown.values()]
+    begins = [strip[0] for strip in shown.values()]
+    np.testing.assert_array_equal(begins[1:], ends[:-1])  # one line, without a gap
+    whole = np.concatenate([path[:1], *(strip[1:] for strip in shown.values())])
+    np.testing.assert_array_equal(whole, path)
 
 
 def test_command_records(tmp_path, stream, capsys):
