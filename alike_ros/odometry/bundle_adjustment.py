@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alike_ros.geometry import Array, adjoint, inverse
 from alike_ros.odometry.noise import Noise, excess
@@ -27,6 +28,9 @@ _HELD = 1e-6
 #: A landmark is expected in its place to this share of the usual distance, so that the system can
 #: be solved where one has no parallax. GTSAM takes information below 0.1 for none.
 _VAGUE = 2.0
+#: Free poses with fewer observations are held, too: three are the least that tell a pose, and
+#: nothing would tell an outlier among them. One pose left open leaves the whole system unsolved.
+_FEWEST = 6
 _ITERATIONS = 8
 #: From Estimate's order (translation, rotation) to GTSAM's, and back.
 _SWAP = np.array([3, 4, 5, 0, 1, 2])
@@ -60,12 +64,13 @@ def is_available() -> bool:
 def adjust(window: Window, noise: Noise) -> Adjusted | None:
     """Levenberg and Marquardt on all poses and landmarks of the window, with Huber weights.
 
-    None where the system cannot be solved.
+    Free poses that hardly see any of the landmarks stay as they are. None where the system cannot
+    be solved.
     """
     try:
         return _solved(window, noise)
     except (RuntimeError, IndexError, np.linalg.LinAlgError) as error:
-        # GTSAM raises the first two, the second where a pose sees nothing; NumPy the third
+        # GTSAM raises the first two, NumPy the third
         log.debug("no bundle adjustment: %s", error)
         return None
 
@@ -77,9 +82,10 @@ def _solved(window: Window, noise: Noise) -> Adjusted:
     parameters.setMaxIterations(_ITERATIONS)
     parameters.setRelativeErrorTol(1e-4)
     optimum = gtsam.LevenbergMarquardtOptimizer(graph, values, parameters).optimize()
-    n = window.free
+    n, held = window.free, _is_held(window)[: window.free]
     poses = np.stack([optimum.atPose3(_pose_key(i)).matrix() for i in range(n)])
     poses[:, :3, 3] *= unit
+    poses[held] = window.poses[:n][held]
     positions = gtsam.utilities.extractPoint3(optimum) * unit
     marginals = gtsam.Marginals(graph, optimum)
     to_metres = np.diag([unit] * 3 + [1.0] * 3)
@@ -88,21 +94,29 @@ def _solved(window: Window, noise: Noise) -> Adjusted:
         for i in range(n)
     ]
     factor = _excess(window, poses, positions, noise)
+    covariances = _covariances(window, poses, factor * np.stack(conditional))
+    covariances[held] = window.covariance[:n][held]
     return Adjusted(
         poses,
-        _covariances(window, poses, factor * np.stack(conditional)),
+        covariances,
         positions,
         _spread(window, poses, positions, noise),
     )
+
+
+def _is_held(window: Window) -> NDArray[np.bool_]:
+    """Mask (n,) of the poses that do not move."""
+    count = np.bincount(window.camera, minlength=len(window.poses))
+    return np.asarray((count < _FEWEST) | (np.arange(len(count)) >= window.free))
 
 
 def _graph(window: Window, noise: Noise) -> tuple[Any, Any]:
     """Factors and the start of the optimisation."""
     graph, values = gtsam.NonlinearFactorGraph(), gtsam.Values()
     held = gtsam.noiseModel.Isotropic.Sigma(6, _HELD)
-    for i, pose in enumerate(window.poses):
+    for i, (pose, is_held) in enumerate(zip(window.poses, _is_held(window), strict=True)):
         values.insert(_pose_key(i), gtsam.Pose3(pose))
-        if i >= window.free:
+        if is_held:
             graph.addPriorPose3(_pose_key(i), gtsam.Pose3(pose), held)
     anywhere = gtsam.noiseModel.Isotropic.Sigma(3, _VAGUE)
     for i, position in enumerate(window.positions):
@@ -154,13 +168,11 @@ def _covariances(window: Window, poses: Array, conditional: Array) -> Array:
     # plus one: all that the held ones saw may have been left out
     count = np.bincount(window.camera, minlength=len(window.poses))[len(poses) :] + 1
     weight = count / count.sum()
-    base = window.poses[len(poses) :]
+    base, of_base = window.poses[len(poses) :], window.covariance[len(poses) :]
     covariances = np.array(conditional)
     for own, pose in zip(covariances, poses, strict=True):
         to_own = np.stack([adjoint(inverse(pose) @ other) for other in base])
-        root = np.einsum(
-            "m,mij->ij", weight, _root(to_own @ window.covariance @ to_own.swapaxes(1, 2))
-        )
+        root = np.einsum("m,mij->ij", weight, _root(to_own @ of_base @ to_own.swapaxes(1, 2)))
         own += root @ root
     return np.asarray(covariances)
 

@@ -21,10 +21,10 @@ _GATE = 10.0
 class Window:
     """Poses and landmarks, and what was measured of them.
 
-    The first `free` of the poses (n, 4, 4), world_from_cam, move, the rest are held: covariance
-    (n - free, 6, 6) is theirs. rows (M,) in the map and positions (M, 3) of the landmarks; of K
-    observations: camera (K,) counts poses, landmark (K,) counts rows, bearings (K, 2), depths
-    (K,), NaN where unknown or not believed.
+    The first `free` of the poses (n, 4, 4), world_from_cam, move, the rest are held; covariance
+    (n, 6, 6) of them all, as they are. rows (M,) in the map and positions (M, 3) of the
+    landmarks; of K observations: camera (K,) counts poses, landmark (K,) counts rows, bearings
+    (K, 2), depths (K,), NaN where unknown or not believed.
     """
 
     free: int
@@ -116,7 +116,7 @@ def _copied(
     return Window(
         len(free),
         np.stack([keyframe.world_from_cam for keyframe in [*free, *held]]),
-        np.stack([keyframe.covariance for keyframe in held]),
+        np.stack([keyframe.covariance for keyframe in [*free, *held]]),
         rows[used],
         local_map.positions[rows[used]],
         camera[kept],

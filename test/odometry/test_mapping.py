@@ -84,7 +84,7 @@ def test_adjusted_poses_inherit_what_the_held_one_is_off_by():
     _, window = select(follow("rgbd", walk(30, step=0.1))._map, 50, True, NOISE)
     held = np.diag([0.01, 0.02, 0.03, 0.001, 0.002, 0.003]) ** 2
     exact, not_exact = (
-        adjust(replace(window, covariance=covariance[None]), NOISE)
+        adjust(replace(window, covariance=np.stack([covariance] * len(window.poses))), NOISE)
         for covariance in (np.zeros((6, 6)), held)
     )
     np.testing.assert_array_equal(exact.poses, not_exact.poses)
