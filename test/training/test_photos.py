@@ -203,8 +203,8 @@ def test_failed_downloads_are_errors(tmp_path: Path) -> None:
         photos.run(["python3", "-c", "raise SystemExit('broken off')"], tmp_path, "hint")
 
 
-def test_manifest_lists_what_was_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And nothing else is trained on. A package that is there already needs no network."""
+def scenery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only package there is, unpacked: its folder, with one photo and a button."""
     folder = tmp_path / "out.packages" / "scenery"
     (folder / "usr/share/doc/scenery").mkdir(parents=True)
     (folder / "usr/share/doc/scenery/copyright").write_text(COPYRIGHT)
@@ -214,11 +214,56 @@ def test_manifest_lists_what_was_stored(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("shutil.which", lambda name: name)
     monkeypatch.setattr(photos, "DEBIAN", (Source("scenery"),))
     monkeypatch.setattr(photos, "PYPI", ())
+    return folder
+
+
+def test_manifest_lists_what_was_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing else is trained on. A package that is there already needs no network."""
+    scenery(tmp_path, monkeypatch)
     assert photos.main([str(tmp_path / "out")]) == 0
     (entry,) = json.loads((tmp_path / "out" / "photos.json").read_text())["photos"]
     assert list_photos(tmp_path / "out") == [tmp_path / "out" / entry["file"]]
     assert entry["version"] == "1:2.0-1"
     assert entry["licence"] == "CC-BY-SA-4.0"
+
+
+def test_photos_that_are_in_the_collection_no_more_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """But no file that this command did not write, or that has been changed since."""
+    folder, out = scenery(tmp_path, monkeypatch), tmp_path / "out"
+    for seed, name in enumerate(("Storm", "Wood"), 3):
+        cv2.imwrite(str(folder / f"{name}.jpg"), photo(seed))
+    assert photos.main([str(out)]) == 0
+    stored = {path.name.split("_")[1]: path for path in list_photos(out)}
+    assert set(stored) == {"Dune", "Storm", "Wood"}
+    write(out / "own.jpg", photo(5))
+    write(stored["Wood"], photo(6))
+    for name in ("Storm", "Wood"):
+        (folder / f"{name}.jpg").unlink()
+    assert photos.main([str(out)]) == 0
+    assert set(list_photos(out)) == {stored["Dune"], stored["Wood"], out / "own.jpg"}
+    assert f"{stored['Wood']} stays" in caplog.text
+
+
+def test_files_outside_the_folder_are_never_removed(tmp_path: Path) -> None:
+    """Whatever a manifest lists."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "other.jpg").write_bytes(b"x")
+    digest = hashlib.sha256(b"x").hexdigest()
+    for name in ("../other.jpg", str(tmp_path / "other.jpg")):
+        listed = photos.Photo(name, digest, 1, 1, "package", "1.0", "a.jpg", "CC0-1.0")
+        photos.remove_dropped([listed], [], tmp_path / "out")
+    assert (tmp_path / "other.jpg").exists()
+
+
+def test_a_manifest_of_something_else_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos.json").write_text('{"photos": [1]}')
+    cache = str(tmp_path.with_name(f"{tmp_path.name}.packages"))
+    assert photos.main([str(tmp_path), "--cache", cache]) == 1
+    assert "is not from an earlier run" in capsys.readouterr().err
 
 
 def test_packages_among_the_photos_are_refused(
