@@ -143,7 +143,10 @@ class Config(Checked):
     )
     num_threads: int = setting(0, "threads of the network; 0 is one per core, at most 4", 0, 64)
     reset_countdown: int = setting(
-        0, "lost frames after which a new map starts at the last pose; 0 is never", 0
+        0,
+        "lost frames after which a new map starts at the last pose; 0 is never; "
+        "in the dark, the old one is kept",
+        0,
     )
     detector: DetectorConfig = field(default_factory=DetectorConfig)
     matching: MatchingConfig = field(default_factory=MatchingConfig)
