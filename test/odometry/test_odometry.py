@@ -164,6 +164,21 @@ def test_another_place_that_looks_alike_is_no_return(share, is_there, gap_ms):
     assert is_there or after[-1] is Status.LOST  # the gap is bridged for 0.3 s at most
 
 
+def test_where_the_camera_was_last_much_may_be_hidden():
+    """Somebody steps into the picture: it is full, but three quarters of it are not known."""
+    scene, odometry, estimates = Scene(), VisualOdometry(CAMERA, Config(mode="rgbd")), []
+    for i, pose in enumerate(walk(24, step=0.01)):
+        features, depths = scene.see(pose)
+        if i >= 20:
+            hidden = np.arange(len(features)) % 4 > 0
+            other = scene.rng.normal(size=(len(features), 64))
+            other /= np.linalg.norm(other, axis=1, keepdims=True)
+            descriptors = np.where(hidden[:, None], other, features.descriptors)
+            features = replace(features, descriptors=descriptors.astype(np.float32))
+        estimates.append(odometry.track(i * 33_000_000, features, depth_image(features, depths)))
+    assert {e.status for e in estimates} == {Status.TRACKING}
+
+
 def test_a_new_map_starts_where_the_velocity_brought_the_camera():
     """No jump from the last pose that was given, and no more certainty than that had."""
     poses, scene = walk(60), Scene()
