@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scene import CAMERA, Scene, measured, walk
+from scene import CAMERA, Scene, depth_image, measured, walk
 
 from alike_ros.config import Config
 from alike_ros.geometry import adjoint, from_Rt, inverse, rotation_exp, transform
 from alike_ros.odometry import VisualOdometry
 from alike_ros.odometry.bundle_adjustment import Adjusted, adjust
+from alike_ros.odometry.local_map import Keyframe
 from alike_ros.odometry.noise import Noise
 from alike_ros.odometry.window import select
 
@@ -116,3 +117,35 @@ def test_a_lost_view_is_matched_with_all_keyframes_in_turn():
         tried.append(list(odometry._tried(odometry._map)))
     assert {len(some) for some in tried} <= {1, 2, 3}
     assert {id(keyframe) for some in tried for keyframe in some} == set(map(id, keyframes))
+
+
+def test_observations_that_do_not_fit_after_an_adjustment_are_forgotten():
+    """Each landmark that the adjustment puts elsewhere was a wrong match in some view."""
+    pytest.importorskip("gtsam")
+    windows = []
+    odometry = follow("rgbd", walk(40, step=0.1), lambda *job: windows.append(job[0]) or Future())
+    mapper, window, n = odometry._mapper, windows[0], windows[0].free
+    adjustment, wrong = mapper._adjustment, np.arange(0, len(window.rows), 10)
+    positions = window.positions.copy()
+    positions[wrong] += [0.5, 0, 0]  # metres; seven away
+    covariances, spread = np.zeros((n, 6, 6)), np.zeros_like(positions)
+    adjusted = Adjusted(window.poses[:n], covariances, positions, spread)
+    mapper._write_back(adjustment, adjusted)
+    for keyframe in adjustment.keyframes:
+        assert not np.isin(keyframe.rows, window.rows[wrong]).any()
+        assert np.isin(keyframe.rows, window.rows).mean() > 0.5  # the others are kept
+
+
+def test_a_keyframe_recognises_landmarks_that_its_tracking_did_not_match():
+    """No second landmark comes where there is one, but where one looks alike elsewhere."""
+    scene, odometry = Scene(), VisualOdometry(CAMERA, Config(mode="rgbd"))
+    features, depths = scene.see(np.eye(4))
+    depth = depth_image(features, depths)
+    odometry.track(0, features, depth)
+    local_map = odometry._map
+    known = len(local_map)
+    local_map.positions[:100] += [0.5, 0, 0]  # metres; seven away
+    view = odometry._sensor.view(1, features, depth, None)
+    keyframe = Keyframe(view, np.eye(4), np.zeros((6, 6)))
+    odometry._mapper.insert(keyframe, adjust=False)
+    np.testing.assert_array_equal(np.sort(keyframe.rows), np.arange(100, known + 100))
