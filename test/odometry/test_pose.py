@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scene import when_read
 
-from alike_ros.geometry import from_Rt, inverse, rotation_angle, rotation_exp, transform
+from alike_ros.geometry import (
+    from_Rt,
+    inverse,
+    rotation_angle,
+    rotation_exp,
+    rotation_log,
+    transform,
+)
 from alike_ros.odometry.pose import Sightings, pose_from_points, refine
 from alike_ros.odometry.shutter import Bend
 
@@ -78,6 +85,21 @@ def test_covariance_tells_the_error():
         )  # small: exp(e) = 1 + e
         nees.append(twist @ np.linalg.solve(result.covariance, twist))
     assert 4 < np.mean(nees) < 9  # measured 6.8
+
+
+def test_covariance_tells_that_the_image_is_bent():
+    """By a rolling shutter that nobody told of, say: what fits a pose within the gate is one part
+    of the image, which is sure of itself, and wrong.
+    """
+    nees = []
+    for seed in range(10):
+        points, bearings, _ = observed(200, noise=0.6 / 500, seed=seed)
+        bearings[:, 0] += 10 * MAX_ERROR * bearings[:, 1]  # 40 pixels from top to bottom
+        result = pose_from_points(sightings(points, bearings), MAX_ERROR, 300)
+        difference = TRUE @ inverse(result.cam_from_world)
+        twist = np.concatenate([difference[:3, 3], rotation_log(difference[:3, :3])])
+        nees.append(twist @ np.linalg.solve(result.covariance, twist) / 6)
+    assert np.mean(nees) < 10  # measured 4.8; by what is within the last gate, 50
 
 
 def test_uncertain_depths_weigh_less():

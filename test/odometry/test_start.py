@@ -1,5 +1,7 @@
 """How maps begin, where the first view is a poor one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scene import CAMERA, STEREO, Scene, measured, walk
@@ -8,6 +10,8 @@ from alike_ros.config import Config
 from alike_ros.features import Features
 from alike_ros.geometry import inverse, rotation_log
 from alike_ros.odometry import Status, VisualOdometry
+from alike_ros.odometry import odometry as tracker
+from alike_ros.odometry.two_views import relative_pose
 
 
 def some(features, depths, count):
@@ -73,3 +77,22 @@ def test_mono_begins_as_uncertain_as_its_two_views_are():
         np.linalg.cholesky(estimates[number].covariance)  # symmetric and positive
         nees.append(error @ np.linalg.solve(estimates[number].covariance, error) / 5)
     assert 0.4 < np.median(nees) < 2.5  # measured 1.9; the mean, with outliers by chance, 3.2
+
+
+@pytest.mark.parametrize(("is_unique", "first"), [(True, 4), (False, 11)])
+def test_mono_waits_for_more_parallax_where_two_poses_explain_the_views(
+    monkeypatch, is_unique, first
+):
+    """As they may of a plane: the wrong one gets implausible meanwhile."""
+
+    def found(*arguments):
+        return replace(relative_pose(*arguments), is_unique=is_unique)
+
+    monkeypatch.setattr(tracker, "relative_pose", found)
+    scene, odometry = Scene(), VisualOdometry(CAMERA, Config())
+    statuses = []
+    for i, pose in enumerate(walk(20, step=0.1, turn_deg=0)):
+        statuses.append(odometry.track(i * 33_000_000, scene.see(pose)[0]).status)
+        if statuses[-1] is Status.TRACKING:
+            break
+    assert len(statuses) - 1 == pytest.approx(first, abs=1)  # two degrees, six
