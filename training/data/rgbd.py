@@ -59,8 +59,8 @@ def partner(rng: np.random.Generator, frames: list[DepthView], first: int) -> in
     return second
 
 
-def read_frames(source: str, stride: int = 1) -> list[DepthView]:
-    """Every stride-th frame of a source (see alike_ros.data.open_sequence) that has a true pose.
+def read_frames(source: str) -> list[DepthView]:
+    """The frames of a source (see alike_ros.data.open_sequence) that have depth and a true pose.
 
     Images and depth are undistorted and kept in memory: 2 MB for 640x480.
     """
@@ -68,9 +68,9 @@ def read_frames(source: str, stride: int = 1) -> list[DepthView]:
     if sequence.truth is None:
         raise DataError(f"{source} has no true poses to train on")
     frames = []
-    for i, frame in enumerate(sequence):
+    for frame in sequence:
         pose = _truth_at(sequence, frame.stamp_ns)
-        if i % stride or frame.depth is None or pose is None:
+        if frame.depth is None or pose is None:
             continue
         image = frame.image
         if image.ndim == 2:
