@@ -23,7 +23,7 @@ _JPEG_QUALITY = 80
 _COLOURS = {Status.TRACKING: (80, 200, 120), Status.LOST: (230, 60, 60)}
 _YELLOW = (240, 200, 60)
 #: Positions after which the path goes on as another entity: only the last one is written again at
-#: keyframes. One for each keyframe would be thousands, which the viewer is slow with.
+#: keyframes. One for each keyframe would be thousands of them.
 _STRETCH = 256
 
 
