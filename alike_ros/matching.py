@@ -38,15 +38,24 @@ def match_pairs(
 ) -> NDArray[np.int64]:
     """Like `match_mutual`, among some pairs (P, 2): much faster where they are few."""
     i, j = pairs.T.copy()  # columns in one piece: `take` is seven times as fast
-    own, other = (
-        x.take(k, axis=0, mode="clip") for x, k in ((descriptors0, i), (descriptors1, j))
-    )
-    similarity = np.einsum("pd,pd->p", own, other)
+    similarity = similarities(descriptors0, i, descriptors1, j)
     alike = np.nonzero(similarity >= min_similarity)[0]
     order = alike[np.argsort(-similarity[alike], kind="stable")]
     i, j = i[order], j[order]
     best = _first(i, len(descriptors0)) & _first(j, len(descriptors1))  # the most similar
     return np.stack([i[best], j[best]], axis=1)
+
+
+def similarities(
+    descriptors0: NDArray[np.float32],
+    rows0: NDArray[np.int64],
+    descriptors1: NDArray[np.float32],
+    rows1: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    """Of descriptors (N, D) and (M, D), each row (P,) with its partner, (P,)."""
+    # "clip" spares a check of each index: three times as fast
+    own, other = descriptors0.take(rows0, 0, mode="clip"), descriptors1.take(rows1, 0, mode="clip")
+    return np.asarray(np.einsum("pd,pd->p", own, other))
 
 
 def _first(numbers: NDArray[np.int64], count: int) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alike_ros.geometry import Array, inverse, transform
-from alike_ros.matching import match_pairs, pairs_near
+from alike_ros.matching import match_pairs, pairs_near, similarities
 from alike_ros.odometry.local_map import Keyframe, LocalMap, Rows
 from alike_ros.odometry.noise import match_noise
 from alike_ros.odometry.pose import PoseResult, Sightings, pose_from_points
@@ -112,12 +112,12 @@ def _pose(
 ) -> Located | None:
     """The pose by matched landmarks, where enough of them agree."""
     tracking = sensor.config.tracking
-    noise = match_noise(local_map.descriptors[rows], view.descriptors[keypoints])
+    similarity = similarities(local_map.descriptors, rows, view.descriptors, keypoints)
     sightings = Sightings(
         local_map.positions[rows],
         local_map.spread[rows],
         view.bearings[keypoints],
-        noise * view.noise[keypoints],
+        match_noise(similarity) * view.noise[keypoints],
         view.rows[keypoints],
     )
     pose = pose_from_points(sightings, sensor.max_error, tracking.ransac_iterations, view.bent)

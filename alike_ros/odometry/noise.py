@@ -52,13 +52,12 @@ def score_noise(scores: NDArray[np.float32]) -> Array:
     return noise
 
 
-def match_noise(descriptors0: NDArray[np.float32], descriptors1: NDArray[np.float32]) -> Array:
-    """Noise (N,) of matches by their descriptors (N, D), up to a common factor.
+def match_noise(similarity: NDArray[np.float32]) -> Array:
+    """Noise (N,) of matches by the similarity (N,) of their descriptors, up to a common factor.
 
     What looks different has often moved, too.
     """
-    similarity = np.einsum("nd,nd->n", descriptors0, descriptors1).astype(np.float64)
-    distance = np.sqrt(np.maximum(2 - 2 * similarity, _LEAST**2))
+    distance = np.sqrt(np.maximum(2 - 2 * similarity.astype(np.float64), _LEAST**2))
     return np.asarray(distance**_DISTANCE)
 
 

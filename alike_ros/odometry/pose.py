@@ -131,11 +131,13 @@ def refine(
             )  # without a check of each index: four times as fast
             for x in (seen.points_in_cam, seen.residuals, spread)
         )
-        own_noise = noise[inliers]
-        J = _jacobian(xyz, rows[inliers] if is_bent else None)
         along = _projected(cam_from_world[:3, :3] @ along, xyz)
-        J_weighted, weighted, sigma = _weighted(*(x / own_noise for x in (J, residuals, along)))
-        H, gradient = J_weighted @ J_weighted.T, J_weighted @ weighted
+        own_noise = noise.take(inliers, mode="clip")
+        J, weighted, sigma = _weighted(_jacobian(xyz), residuals, along, own_noise)
+        if is_bent:  # a bend turns what each row sees by its share
+            J = np.concatenate([J, -rows.take(inliers, mode="clip") * J[3:]])
+        J, weighted = J.reshape(len(J), -1), weighted.ravel()
+        H, gradient = J @ J.T, J @ weighted
         if is_bent:
             H[6:, 6:] += prior
             gradient[6:] += prior @ (bent.mean - bend)
@@ -183,14 +185,16 @@ def _seen(
         return _Seen(points_in_cam, bearings - points_in_cam[:2] / points_in_cam[2])
 
 
-def _weighted(J: Array, residuals: Array, along: Array) -> tuple[Array, Array, float]:
-    """Jacobian (p, 2n) and residuals (2n,) of unit covariance, but for Huber's weights.
+def _weighted(
+    J: Array, residuals: Array, along: Array, noise: Array
+) -> tuple[Array, Array, float]:
+    """Jacobian (6, 2, n) and residuals (2, n) of unit covariance, but for Huber's weights.
 
-    J (p, 2, n) and residuals (2, n) as `_jacobian` has them. The covariance of a residual is
-    sigma^2 I + along along^T: the keypoint's, which is estimated, and that of the point, one
-    standard deviation of which the camera sees as `along` (2, n). All are over the relative noise
-    of the keypoint.
+    The covariance of a residual is (sigma noise)^2 I + along along^T: the keypoint's, of relative
+    noise (n,) and with sigma estimated, and that of the point, one standard deviation of which the
+    camera sees as `along` (2, n). Sigma comes third.
     """
+    residuals, along = residuals / noise, along / noise
     squared = (along * along).sum(0)
     sigma = _noise(residuals, along, np.sqrt(squared))
     # (sigma^2 I + a a^T)^(-1/2) = (I - shrink a a^T) / sigma
@@ -199,8 +203,8 @@ def _weighted(J: Array, residuals: Array, along: Array) -> tuple[Array, Array, f
     distance = np.sqrt((residuals * residuals).sum(0))
     weight = np.sqrt(np.minimum(1, _HUBER / np.maximum(distance, 1e-12)))
     J = J - (along[0] * J[:, 0] + along[1] * J[:, 1])[:, None] * (shrink * along)
-    J *= weight / sigma
-    return J.reshape(len(J), -1), (weight * residuals).ravel(), sigma
+    J *= weight / (sigma * noise)
+    return J, weight * residuals, sigma
 
 
 def _noise(residuals: Array, along: Array, length: Array) -> float:
@@ -208,7 +212,9 @@ def _noise(residuals: Array, along: Array, length: Array) -> float:
     across = along[0] * residuals[1] - along[1] * residuals[0]
     # where the point is certain, any line will do
     error = np.where(length > 1e-12, across / np.maximum(length, 1e-12), residuals[0])
-    return max(float(np.median(np.abs(error))) / 0.6745, 1e-6)  # of |N(0, 1)|
+    magnitude, middle = np.abs(error), len(error) // 2
+    magnitude.partition(middle)  # np.median takes twice as long
+    return max(float(magnitude[middle]) / 0.6745, 1e-6)  # 0.6745: the median of |N(0, 1)|
 
 
 def _projected(motions: Array, points_in_cam: Array) -> Array:
@@ -217,20 +223,14 @@ def _projected(motions: Array, points_in_cam: Array) -> Array:
     return np.asarray([motions[0] - x / z * motions[2], motions[1] - y / z * motions[2]] / z)
 
 
-def _jacobian(points_in_cam: Array, rows: Array | None = None) -> Array:
-    """Of the projection of points (3, n) at z = 1.
-
-    (6, 2, n): by (translation, rotation) left of the pose; with rows (n,), (9, 2, n): by the bend,
-    too.
-    """
+def _jacobian(points_in_cam: Array) -> Array:
+    """Of the projection of points (3, n) at z = 1, by (translation, rotation) left: (6, 2, n)."""
     x, y, z = points_in_cam
     u, v = x / z, y / z
-    J = np.zeros((6 if rows is None else 9, 2, len(z)))
+    J = np.zeros((6, 2, len(z)))
     J[0, 0] = J[1, 1] = 1 / z
     J[2] = -u / z, -v / z
     J[3] = -u * v, -1 - v * v
     J[4] = 1 + u * u, u * v
     J[5] = -v, u
-    if rows is not None:
-        J[6:] = -rows * J[3:6]
     return J

@@ -79,13 +79,14 @@ def sampled_depth(depth: NDArray[Any], keypoints: NDArray[Any], config: DepthCon
     height, width = depth.shape
     x, y = np.round(keypoints).astype(np.int64).T
     inside = (x >= 1) & (x < width - 1) & (y >= 1) & (y < height - 1)
-    x, y = np.where(inside, x, 1), np.where(inside, y, 1)
+    pixel = np.where(inside, y * width + x, width + 1)
     steps = np.arange(-1, 2)
-    window = depth[y[:, None, None] + steps[:, None], x[:, None, None] + steps]  # (N, 3, 3)
-    near, far = window.min(axis=(1, 2)), window.max(axis=(1, 2))  # NaN if any pixel is
+    around = (steps[:, None] * width + steps).reshape(9, 1)
+    window = depth.ravel().take(pixel + around, mode="wrap")  # (9, N)
+    near, far = window.min(axis=0), window.max(axis=0)  # NaN if any pixel is
     flat = far - near <= config.max_relative_step * near
     trusted = inside & flat & (near >= config.min_m) & (far <= config.max_m)
-    return np.where(trusted, window[:, 1, 1], np.nan).astype(np.float64)
+    return np.where(trusted, window[4], np.nan).astype(np.float64)
 
 
 def stereo_depth(
