@@ -14,17 +14,21 @@ from alike_ros.trajectory import Trajectory, seconds_to_ns
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 
 #: Subfolders, where the images are not in the folder itself.
-LEFT_NAMES, RIGHT_NAMES = ("left", "rgb", "color", "images"), ("right",)
+LEFT_NAMES, RIGHT_NAMES = ("left", "rgb", "color", "image", "images"), ("right",)
 DEPTH_NAMES = ("depth",)
+
+#: Ends of names, where both lie in one folder, as in 7-Scenes, BundleFusion and ScanNet.
+COLOR_END, DEPTH_END = ".color", ".depth"
 
 
 class ImageFolder(FileSequence):
     """Images in the natural order of their names (frame2 before frame10).
 
-    They lie in the folder itself or in left/, rgb/, color/ or images/; those of the same name in
-    right/ and depth/ belong to them. Names that are seconds (1305031229.528748) or nanoseconds
-    (1403715274312143104) are the stamps, else `fps` is. Depth has `depth_factor` units a metre.
-    Truth is groundtruth.txt or trajectory.tum, if there is one.
+    They lie in the folder itself or in left/, rgb/, color/, image/ or images/; those of the same
+    name in right/ and depth/ belong to them, and to NAME.color.jpg that of NAME.depth.png beside
+    it. Names that are seconds (1305031229.528748) or nanoseconds (1403715274312143104) are the
+    stamps, else `fps` is. Depth has `depth_factor` units a metre. Truth is groundtruth.txt or
+    trajectory.tum, if there is one.
     """
 
     def __init__(
@@ -39,15 +43,17 @@ class ImageFolder(FileSequence):
         folder = Path(folder)
         if not (fps > 0 and depth_factor > 0):
             raise DataError(f"{fps=} and {depth_factor=}, expected positive numbers")
-        images = _images(folder) or _images(_subfolder(folder, LEFT_NAMES))
+        found = _images(folder) or _images(_subfolder(folder, LEFT_NAMES))
+        images = [path for path in found if not path.stem.endswith(DEPTH_END)]
         rights, depths = (
-            {path.stem: path for path in _images(_subfolder(folder, names))}
-            for names in (RIGHT_NAMES, DEPTH_NAMES)
+            {_name(path): path for path in _images(_subfolder(folder, choice))}
+            for choice in (RIGHT_NAMES, DEPTH_NAMES)
         )
-        stamps_ns = _stamps_ns([path.stem for path in images], fps)
+        depths |= {_name(path): path for path in found if path.stem.endswith(DEPTH_END)}
+        names = [_name(path) for path in images]
         frames = [
-            FrameFiles(stamp_ns, path, depths.get(path.stem), rights.get(path.stem))
-            for stamp_ns, path in zip(stamps_ns, images, strict=True)
+            FrameFiles(stamp_ns, path, depths.get(name), rights.get(name))
+            for stamp_ns, path, name in zip(_stamps_ns(names, fps), images, names, strict=True)
         ]
         check_mode(str(folder), mode, frames)
         cameras: Camera | StereoCamera
@@ -55,8 +61,8 @@ class ImageFolder(FileSequence):
             cameras = find_stereo(folder, camera_file, None)
         else:
             cameras = find_camera(folder, camera_file, None)
-        names = ("groundtruth.txt", "trajectory.tum")
-        truth = next((folder / n for n in names if (folder / n).is_file()), None)
+        truths = (folder / name for name in ("groundtruth.txt", "trajectory.tum"))
+        truth = next((path for path in truths if path.is_file()), None)
         super().__init__(
             folder.resolve().name,
             mode,
@@ -74,6 +80,11 @@ def has_images(folder: Path) -> bool:
 
 def _subfolder(folder: Path, names: tuple[str, ...]) -> Path:
     return next((folder / name for name in names if (folder / name).is_dir()), folder / names[0])
+
+
+def _name(path: Path) -> str:
+    """What an image has in common with its depth and its right image."""
+    return path.stem.removesuffix(COLOR_END).removesuffix(DEPTH_END)
 
 
 def _images(folder: Path) -> list[Path]:

@@ -50,6 +50,20 @@ def test_stamps_from_names(
     assert [first, second - first] == stamps_ns
 
 
+@pytest.mark.parametrize("subfolder", [".", "image"])
+def test_depth_beside_colour(tmp_path: Path, camera: Camera, subfolder: str) -> None:
+    names = ["frame-000000", "frame-000001"]
+    write_images(tmp_path / subfolder, [f"{name}.color.png" for name in names])
+    for i, name in enumerate(names):
+        depth = np.full((HEIGHT, WIDTH), 1000 * (i + 1), np.uint16)
+        save(tmp_path / subfolder / f"{name}.depth.png", depth)
+    camera.to_yaml(tmp_path / "camera.yaml")
+    for i, frame in enumerate(ImageFolder(tmp_path, "mono")):
+        np.testing.assert_array_equal(frame.image, picture(i))
+    assert len(ImageFolder(tmp_path, "mono")) == 2
+    assert [float(f.depth[0, 0]) for f in ImageFolder(tmp_path, "rgbd")] == [1, 2]
+
+
 def test_depth_and_truth(tmp_path: Path, camera: Camera) -> None:
     write_images(tmp_path / "rgb", ["1.png", "2.png", "3.png"])
     for name in ("1.png", "3.png"):
