@@ -171,7 +171,12 @@ class Camera:
             )
         except OSError as error:
             raise DataError(f"cannot read {path}: {error.strerror}") from error
-        except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        except yaml.YAMLError as error:
+            reason = " ".join(str(error).split())  # it has several lines
+            raise DataError(
+                f"{path} is not YAML, in which ROS' camera_calibration writes: {reason}"
+            ) from error
+        except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{path} is not a camera in ROS camera_calibration format: {error!r}"
             ) from error

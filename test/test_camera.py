@@ -142,6 +142,9 @@ def test_bad_calibrations(tmp_path):
     (tmp_path / "text.yaml").write_text("image_width: 640\n")
     with pytest.raises(DataError, match="camera_calibration format"):
         Camera.from_yaml(tmp_path / "text.yaml")
+    (tmp_path / "opencv.yaml").write_text("%YAML:1.0\nCamera.fx: 535.4\n")
+    with pytest.raises(DataError, match=r"opencv.yaml is not YAML.*line 1, column 6"):
+        Camera.from_yaml(tmp_path / "opencv.yaml")
 
 
 @pytest.mark.parametrize("lens", ["ideal", "euroc", "fisheye"])
