@@ -44,6 +44,9 @@ _NEAR = 0.2
 #: Mono: where two poses explain the first two views, these times the parallax is waited for. A
 #: wrong one gets implausible meanwhile, but before a plane that goes on for ever, none does.
 _AMBIGUOUS = 3
+#: Mono: a map starts with a pose on which this share of the matches agrees. Fewer agree on a wrong
+#: one: by chance, where two views have little in common, or as cars that pass a camera at rest do.
+_AGREEING = 0.4
 
 
 class VisualOdometry:
@@ -189,6 +192,12 @@ class VisualOdometry:
         bearings0, bearings1 = first.view.bearings[matches[:, 0]], view.bearings[matches[:, 1]]
         result = relative_pose(bearings0, bearings1, self._sensor.max_error)
         if result is None or result.num_inliers < self.config.tracking.min_inliers:
+            return self._restart(view, len(matches))
+        if result.num_inliers < _AGREEING * len(matches):
+            # of views that hardly differ, a later one tells the pose
+            moved = np.median(np.linalg.norm(bearings1 - bearings0, axis=1))
+            if moved < self._sensor.max_error:
+                return self._estimate(view, Status.INITIALISING, num_matches=len(matches))
             return self._restart(view, len(matches))
         points = triangulate(bearings0, bearings1, result.cam1_from_cam0)[result.inliers]
         first_from_cam = inverse(result.cam1_from_cam0)

@@ -96,3 +96,21 @@ def test_mono_waits_for_more_parallax_where_two_poses_explain_the_views(
         if statuses[-1] is Status.TRACKING:
             break
     assert len(statuses) - 1 == pytest.approx(first, abs=1)  # two degrees, six
+
+
+def test_mono_does_not_start_with_cars_that_pass_a_camera_which_stands_still():
+    street, cars, odometry = Scene(), Scene(seed=1, count=500), VisualOdometry(CAMERA, Config())
+    for i, pose in enumerate(walk(40)):
+        views = street.see(np.eye(4), noise_px=0.1)[0], cars.see(pose)[0]
+        names = ("keypoints", "scores", "descriptors")
+        features = Features(*(np.concatenate([getattr(v, n) for v in views]) for n in names))
+        assert odometry.track(i * 33_000_000, features).status is Status.INITIALISING
+
+
+def test_mono_starts_again_where_most_matches_with_the_first_view_contradict_a_pose():
+    """As they do once it is out of sight, where things look alike."""
+    scene = Scene()
+    estimates, _ = follow("mono", scene, scene.see(np.eye(4), outliers=0.75))
+    number = next(i for i, e in enumerate(estimates) if e.status is Status.TRACKING)
+    assert number < 15  # measured 11
+    assert estimates[number].num_inliers > 0.6 * estimates[number].num_matches  # measured 0.79
