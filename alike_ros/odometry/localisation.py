@@ -17,7 +17,9 @@ from alike_ros.odometry.pose import PoseResult, Sightings, pose_from_points
 from alike_ros.odometry.sensor import Sensor
 from alike_ros.odometry.view import View
 
-#: A prediction is believed when it finds this share of the last frame's inliers.
+#: A prediction is believed when it finds this share of the last frame's inliers, and when this
+#: share of its matches agree: where a fast turn stops short, the prediction overshoots, and what
+#: lies near it by chance gives poses that get worse from frame to frame.
 _BELIEVED = 0.5
 #: Where it is not, landmarks are looked for in a circle larger by this factor.
 _WIDER = 4.0
@@ -65,14 +67,14 @@ def locate(
 ) -> Located | None:
     """The pose of a view: near the predicted one, else farther from it, else by keyframes.
 
-    predicted is world_from_cam; each is tried as long as far fewer landmarks than expected agree.
-    None where too few do.
+    predicted is world_from_cam; each is tried as long as far fewer landmarks agree than expected,
+    or than match. None where too few do.
     """
     guess, radius = inverse(predicted), sensor.search_radius
     best: Located | None = None
     for circle in (radius, _WIDER * radius):
         best = _better(best, _near(view, local_map, guess, circle, sensor))
-        if best is not None and len(best) >= _BELIEVED * expected:
+        if best is not None and len(best) >= _BELIEVED * max(expected, best.num_matches):
             return best
     for keyframe in keyframes:
         best = _better(best, _by_keyframe(view, local_map, keyframe, sensor, match))
