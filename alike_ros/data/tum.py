@@ -36,7 +36,9 @@ class TumSequence(FileSequence):
         folder = Path(folder)
         frames = _associate(_listed(folder / "rgb.txt"), _listed(folder / "depth.txt"))
         check_mode(str(folder), mode, frames)
-        camera = find_camera(folder, camera_file, published_camera(folder.resolve().name))
+        # a link may say what the folder does not, and the other way round
+        published = published_camera(folder.name) or published_camera(folder.resolve().name)
+        camera = find_camera(folder, camera_file, published)
         truth = folder / "groundtruth.txt"
         super().__init__(
             folder.resolve().name,

@@ -69,6 +69,12 @@ def test_published_intrinsics_go_by_name(tum_folder: Path) -> None:
         save(tum_folder / f"rgb/{i}.png", np.zeros((480, 640), np.uint8))
     renamed = tum_folder.rename(tum_folder.with_name("freiburg2_test"))
     assert TumSequence(renamed).camera.fx == 520.9
+    link = tum_folder.with_name("desk")
+    link.symlink_to(renamed)
+    assert TumSequence(link).camera.fx == 520.9
+    link = tum_folder.with_name("fr2_desk")
+    link.symlink_to(renamed.rename(tum_folder))
+    assert TumSequence(link).camera.fx == 520.9
 
 
 def test_camera_file_wins(tum_folder: Path, tmp_path: Path, camera: Camera) -> None:
