@@ -68,7 +68,10 @@ def widened(narrow: ALIKE, variant: str, generator: torch.Generator) -> ALIKE:
         elif values.dim():  # not a count of batches
             values = values[_source(len(target[name]), len(values))]
         if values.dim() == 4:
-            values = _shared_out(values, target[name].shape[1], generator, 4 * ("head" in name))
+            # a head reads four levels beside each other, each of which was repeated alone
+            read = values.chunk(4 if "head" in name else 1, dim=1)
+            count = target[name].shape[1] // len(read)
+            values = torch.cat([_shared_out(part, count, generator) for part in read], dim=1)
         weights[name] = values
     wide.load_state_dict(weights)
     return wide.eval()
@@ -79,14 +82,8 @@ def _source(count: int, old: int) -> Tensor:
     return torch.arange(count) % old
 
 
-def _shared_out(weights: Tensor, count: int, generator: torch.Generator, parts: int) -> Tensor:
-    """Weights (out, in, kh, kw) over `count` input channels, which repeat the old ones.
-
-    parts: how many levels, 0 for one, the input is made of, each of which was repeated alone.
-    """
-    if parts:
-        quarters = weights.chunk(parts, dim=1)
-        return torch.cat([_shared_out(q, count // parts, generator, 0) for q in quarters], dim=1)
+def _shared_out(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Weights (out, in, kh, kw) over `count` input channels, which repeat the old ones."""
     source = _source(count, weights.shape[1])
     copies = torch.bincount(source)
     noise = torch.randn(len(weights), count, generator=generator) * _SPREAD
