@@ -17,11 +17,13 @@ from alike_ros.images import rgb_or_grey
 from alike_ros.trajectory import Trajectory
 
 SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mjpeg", ".ts"}
+_USUAL_HZ = 30  # of a video that does not say
 
 
 class VideoFile:
     """Frames and stamps of a video; it carries no intrinsics.
 
+    A frame whose stamp goes back, as in streams that were joined, follows at the frame rate.
     They come from --camera FILE, NAME.yaml beside NAME.mp4, or camera.yaml in its folder. Truth is
     NAME.tum, if there is one.
     """
@@ -48,8 +50,8 @@ class VideoFile:
         return self._length
 
     def __iter__(self) -> Iterator[CameraFrame]:
-        self.skipped.clear()
         capture = self._opened()
+        period_ns = round(1e9 / (capture.get(cv2.CAP_PROP_FPS) or _USUAL_HZ))
         last_ns = -1
         try:
             while True:
@@ -58,8 +60,7 @@ class VideoFile:
                     return
                 stamp_ns = round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
                 if stamp_ns <= last_ns:
-                    self.skipped["stamp not after the last one"] += 1
-                    continue
+                    stamp_ns = last_ns + period_ns
                 last_ns = stamp_ns
                 yield CameraFrame(stamp_ns, rgb_or_grey(image))
         finally:

@@ -44,6 +44,21 @@ def test_frames_and_stamps(video: Path) -> None:
     assert sequence.name == "drive"
 
 
+def test_stamps_that_go_back(tmp_path: Path, camera: Camera) -> None:
+    path = tmp_path / "joined.ts"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 20, (WIDTH, HEIGHT))
+    if not writer.isOpened():
+        pytest.skip("this OpenCV cannot write .ts")
+    for _ in LEVELS:
+        writer.write(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    writer.release()
+    path.write_bytes(2 * path.read_bytes())  # the second half's stamps begin at zero again
+    camera.to_yaml(tmp_path / "camera.yaml")
+    stamps = [frame.stamp_ns for frame in VideoFile(path)]
+    assert len(stamps) == 2 * len(LEVELS)
+    np.testing.assert_allclose(np.diff(stamps), 50_000_000, atol=1e6)
+
+
 def test_intrinsics(video: Path, camera: Camera) -> None:
     Camera(WIDTH, HEIGHT, camera.K * [[2], [2], [1]]).to_yaml(video.with_suffix(".yaml"))
     assert VideoFile(video).camera.fx == 120
