@@ -29,11 +29,12 @@ class Estimate:
     the first camera, which is exact by definition: that of this view in the map, from what was
     matched, plus that of the keyframe by which it is tracked. A keyframe has what its window's
     adjustment leaves open, plus what the held keyframes of the window bring along, so that it
-    grows from keyframe to keyframe as long as no older one is seen again. Both are as large as
-    residuals say, which neighbours in the picture have in common on a real camera; a keyframe's is
-    not smaller than the settings say. A wrong scale of depth, baseline or focal length leaves no
-    residual: tracking.calibration_error is added, by the way and the turn that are left since the
-    first camera. Wrong stamps are not in it.
+    grows from keyframe to keyframe as long as no older one is seen again; no later adjustment
+    makes it larger. Both are as large as residuals say, which neighbours in the picture have in
+    common on a real camera; a keyframe's is not smaller than the settings say. A wrong scale of
+    depth, baseline or focal length, or a direction that is off, leaves no residual:
+    tracking.calibration_error is added, by the way and the turn that are left since the first
+    camera. Wrong stamps are not in it.
     In mono, lengths are in the map's unit, whose own drift is not told either.
 
     own_covariance (6, 6) is the part of it that no other frame has in common with this one: that

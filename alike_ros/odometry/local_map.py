@@ -23,14 +23,14 @@ class Keyframe:
 
     bent is its view as it was taken; landmarks (N,): the row of each keypoint's landmark in the
     map, -1 where it has none; covariance (6, 6) of world_from_cam, as in Estimate, but for what
-    `stretch` (6, 2) says of a wrong calibration, see `inheritance`.
+    `stretch` (6, 5) says of a wrong calibration, see `inheritance`.
     """
 
     bent: View
     world_from_cam: Array
     covariance: Array
     exposure: Exposure | None = None  # None: how the camera turned is not known yet
-    stretch: Array = field(default_factory=lambda: np.zeros((6, 2)))
+    stretch: Array = field(default_factory=lambda: np.zeros((6, 5)))
     view: View = field(init=False)
     landmarks: Rows = field(init=False)
     last_used: int = 0  # the number of the frame that was last tracked by it

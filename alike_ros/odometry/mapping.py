@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.linalg import det
 from numpy.typing import NDArray
 
 from alike_ros.geometry import inverse, parallax_deg, transform, triangulate
@@ -190,7 +191,11 @@ class Mapper:
             local_map.positions[rows] = transform(
                 pose @ keyframe.cam_from_world, local_map.positions[rows]
             )
-            keyframe.world_from_cam, keyframe.covariance = pose, covariance
+            keyframe.world_from_cam = pose
+            # more measurements do not make an older one less certain: adding up what the held
+            # ones are off by, as if they had not got it from it, would
+            if keyframe is newest or det(covariance) < det(keyframe.covariance):
+                keyframe.covariance = covariance
         local_map.positions[adjustment.rows] = adjusted.positions
         local_map.spread[adjustment.rows] = adjusted.spread
         for keyframe in keyframes:

@@ -9,7 +9,7 @@ from scene import CAMERA, Scene, depth_image, walk
 from alike_ros.config import Config, override
 from alike_ros.geometry import from_Rt, inverse, rotation_exp, rotation_log
 from alike_ros.odometry import VisualOdometry
-from alike_ros.odometry.inheritance import stretch
+from alike_ros.odometry.inheritance import _ASIDE, stretch
 from alike_ros.odometry.local_map import Keyframe
 from alike_ros.odometry.sensor import Sensor
 
@@ -26,18 +26,20 @@ def keyframe_at(pose):
     return Keyframe(view, pose, np.zeros((6, 6)))
 
 
-@pytest.mark.parametrize("column", [0, 1])
-def test_stretch_is_the_derivative_by_the_scale_of_shifts_and_of_turns(column):
-    """A chain of keyframes, each placed by the one before, against the same with longer steps."""
+@pytest.mark.parametrize("column", range(5))
+def test_stretch_is_the_derivative_by_the_scale_of_steps_and_by_their_direction(column):
+    """A chain of keyframes, each placed by the one before, against the same with other steps."""
     steps = [([0.3, 0.1, 0.5], [0.1, -0.3, 0.05]), ([-0.2, 0.4, 0.1], [0.2, 0.1, -0.1])]
-    scale = np.where(np.arange(2) == column, 1 + 1e-6, 1.0)
+    much = np.where(np.arange(5) == column, 1e-6, 0.0)
     keyframe, longer = keyframe_at(np.eye(4)), np.eye(4)
     for t, rotvec in steps:
         t, rotvec = np.array(t), np.array(rotvec)
         pose = keyframe.world_from_cam @ from_Rt(rotation_exp(rotvec), t)
         keyframe = replace(keyframe, world_from_cam=pose, stretch=stretch(keyframe, pose))
-        half = rotation_exp((scale[1] - 1) / 2 * rotvec)  # the camera turns on its way
-        longer = longer @ from_Rt(rotation_exp(scale[1] * rotvec), scale[0] * half @ t)
+        half = rotation_exp(rotvec / 2)  # the camera turns on its way
+        aside = half @ rotation_exp(_ASIDE * much[2:]) @ half.T
+        t = aside @ rotation_exp(much[1] / 2 * rotvec) @ t
+        longer = longer @ from_Rt(rotation_exp((1 + much[1]) * rotvec), (1 + much[0]) * t)
     derivative = error(keyframe.world_from_cam, longer) / 1e-6
     np.testing.assert_allclose(keyframe.stretch[:, column], derivative, atol=1e-4)
 

@@ -12,6 +12,7 @@ from alike_ros.geometry import adjoint, from_Rt, inverse, rotation_exp, transfor
 from alike_ros.odometry import VisualOdometry
 from alike_ros.odometry.bundle_adjustment import Adjusted, adjust
 from alike_ros.odometry.local_map import Keyframe
+from alike_ros.odometry.mapping import _Adjustment
 from alike_ros.odometry.noise import Noise
 from alike_ros.odometry.window import select
 
@@ -70,6 +71,27 @@ def test_what_one_keyframe_sees_alone_stays_where_it_sees_it():
     mapper._write_back(adjustment, moved)
     after = transform(newest.cam_from_world, local_map.positions[alone])
     np.testing.assert_allclose(after, before, atol=1e-12)
+
+
+def test_no_adjustment_makes_an_older_keyframe_less_certain():
+    """Else a camera that stays in one place would get ever less sure of it."""
+    odometry = follow("rgbd", walk(40, step=0.1))
+    mapper, local_map = odometry._mapper, odometry._map
+    keyframes, window = select(local_map, 5, True, NOISE)
+    adjustment = _Adjustment(keyframes, window.rows, len(local_map), Future())
+    n = window.free
+    newest, *older = keyframes[:n]
+    assert older
+    for factor, expected in ((4.0, 1.0), (0.25, 0.25)):
+        given = window.covariance[:n] + 1e-6 * np.eye(6)
+        for keyframe, covariance in zip(keyframes, given, strict=False):
+            keyframe.covariance = covariance
+        spread = np.zeros_like(window.positions)
+        adjusted = Adjusted(window.poses[:n], factor * given, window.positions, spread)
+        mapper._write_back(adjustment, adjusted)
+        np.testing.assert_allclose(newest.covariance, factor * given[0])
+        for keyframe, covariance in zip(older, given[1:], strict=True):
+            np.testing.assert_allclose(keyframe.covariance, expected * covariance)
 
 
 @pytest.mark.parametrize(("metric", "held"), [(True, 1), (False, 2)])
