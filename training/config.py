@@ -97,6 +97,7 @@ class LossConfig:
     # not in the paper:
     blank: float = 0.0  # scores of keypoints in pictures that show nothing
     stretch: float = 0.0  # how far the stretched coarse levels pull keypoints
+    mirror: float = 0.0  # how far keypoints move on the picture when it is mirrored
 
 
 @dataclass(frozen=True)

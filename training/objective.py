@@ -16,6 +16,8 @@ from training.config import LossConfig
 from training.warp import warp_pair
 
 Batch = Mapping[str, Tensor]
+#: Along which axes a picture is mirrored: from left to right, upside down, or both.
+MIRRORS = ((-1,), (-2,), (-2, -1))
 
 
 class View(NamedTuple):
@@ -51,10 +53,16 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Mean over the pairs of each unweighted term, and `loss`, their weighted sum."""
-        images = torch.cat([batch["image0"], batch["image1"]])
+        axes = MIRRORS[int(torch.randint(len(MIRRORS), (), generator=generator))]
+        mirrored = batch["image0"][: int(self.config.mirror > 0)].flip(axes)
+        images = torch.cat([batch["image0"], batch["image1"], mirrored])
         levels = self.network.levels(to_float(images))
         with torch.autocast(images.device.type, enabled=False):  # scores need their 24 bits
-            terms = self.terms([level.float() for level in levels], batch, generator)
+            levels = [level.float() for level in levels]
+            count = 2 * len(batch["image0"])
+            terms, views = self.terms([level[:count] for level in levels], batch, generator)
+            if self.config.mirror > 0:
+                terms["mirror"] = self.mirror([level[count:] for level in levels], views[0], axes)
             if self.config.blank > 0:
                 terms["blank"] = self.blank(batch["image0"], generator)
         weights = {name: getattr(self.config, name) for name in terms}
@@ -63,8 +71,8 @@ class Objective(nn.Module):
 
     def terms(
         self, levels: list[Tensor], batch: Batch, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        """Mean over the pairs of each unweighted loss; images are ordered as the levels'."""
+    ) -> tuple[dict[str, Tensor], list[View]]:
+        """Mean over the pairs of each unweighted loss, and the views, ordered as the levels'."""
         count = len(batch["image0"])
         score_maps = self.network.score_map(levels, *batch["image0"].shape[-2:])[:, 0].unbind()
         pairs = [{name: value[i] for name, value in batch.items()} for i in range(count)]
@@ -80,7 +88,25 @@ class Objective(nn.Module):
         terms = {name: torch.stack([terms[name] for terms in each]).mean() for name in each[0]}
         if self.config.stretch > 0:
             terms["stretch"] = self.stretch(levels, views)
-        return terms
+        return terms, views
+
+    def mirror(self, levels: list[Tensor], view: View, axes: tuple[int, ...]) -> Tensor:
+        """How far keypoints are from those of the picture mirrored along the axes.
+
+        All keypoints may lie on the same side of what they mark: those of the published alike-t
+        do, by a pixel, and hardly any pair of upright views tells.
+        """
+        score_map = self.network.score_map(levels, *view.score_map.shape)[0, 0].flip(axes)
+        keypoints, scores, _ = detect(score_map, self.config.top_k, 0.0)
+        here, there = losses.correspondences(view.keypoints, keypoints, view.keypoints, keypoints)
+        return losses.reprojection_loss(
+            view.keypoints[here],
+            keypoints[there],
+            view.keypoints[here],
+            keypoints[there],
+            view.scores[here],
+            scores[there],
+        )
 
     def stretch(self, levels: list[Tensor], views: list[View]) -> Tensor:
         """How far the stretched levels pull the views' keypoints, mean over the views."""

@@ -142,6 +142,38 @@ def test_keypoints_learn_not_to_be_pulled_by_stretched_levels() -> None:
     assert pulls[-1] < pulls[0] / 2  # pixels
 
 
+def test_keypoints_learn_to_stay_where_they_are_when_the_picture_is_mirrored() -> None:
+    torch.manual_seed(0)
+    network = ALIKE("alike-t")
+    with torch.no_grad():
+        network.convhead2.weight[-1] *= 30  # scores that differ, as of a network that has learned
+    objective = Objective(network, replace(GRID, mirror=1.0))
+    pairs = batch(torch.eye(3), count=1)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    moved = []
+    for i in range(40):
+        distance = objective(pairs, generator(i))["mirror"]
+        moved.append(distance.item())
+        optimizer.zero_grad()
+        distance.backward()
+        optimizer.step()
+    assert np.mean(moved[-6:]) < np.mean(moved[:6]) / 10  # pixels; measured 1.6 -> 0.01
+
+
+def test_a_network_that_is_symmetric_itself_moves_nothing(network: ALNet) -> None:
+    symmetric = copy.deepcopy(network)
+    with torch.no_grad():
+        for parameter in symmetric.parameters():
+            if parameter.dim() == 4:
+                parameter.copy_((parameter + parameter.flip(-1)) / 2)
+                parameter.copy_((parameter + parameter.flip(-2)) / 2)
+    objectives = [Objective(some, replace(GRID, mirror=1.0)) for some in (symmetric, network)]
+    pairs = batch(torch.eye(3))
+    distances = [objective(pairs, generator())["mirror"] for objective in objectives]
+    assert 0 < distances[0] < 1e-3  # of rounding: there is something to compare
+    assert distances[1] > 0.5  # pixels; measured 1.8
+
+
 def test_levels_without_a_say_in_the_scores_pull_nothing(network: ALNet) -> None:
     fine = copy.deepcopy(network)
     with torch.no_grad():
