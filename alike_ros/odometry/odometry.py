@@ -261,7 +261,7 @@ class VisualOdometry:
         own = located.pose.covariance
         covariance = own + carried(reference, pose)
         tracked = Keyframe(view, pose, covariance, exposure, stretch(reference, pose))
-        is_keyframe = is_due(view, located, reference, int(shared.max()), local_map, self._sensor)
+        is_keyframe = is_due(view, located, reference, shared, local_map, self._sensor)
         if is_keyframe:
             local_map.observe(tracked, located.rows, located.keypoints)
             self._mapper.insert(tracked)

@@ -14,6 +14,20 @@ from alike_ros.odometry.localisation import Located
 from alike_ros.odometry.sensor import Sensor
 
 
+def due(inliers, matches, shared, keyframes):
+    """Whether a view of so many points 5 m away is; the first keyframe is the reference."""
+    rows = np.arange(inliers)
+    pose = SimpleNamespace(cam_from_world=np.eye(4))
+    located = Located(pose, matches, rows, rows)
+    local_map = SimpleNamespace(
+        positions=np.tile([0.0, 0, 5], (inliers, 1)), in_view=lambda *_: rows, keyframes=keyframes
+    )
+    view = SimpleNamespace(bearings=np.zeros((inliers, 2)))
+    return is_due(
+        view, located, keyframes[0], np.array(shared), local_map, Sensor(CAMERA, Config())
+    )
+
+
 @pytest.mark.parametrize(
     ("inliers", "matches", "expected"),
     [
@@ -23,16 +37,18 @@ from alike_ros.odometry.sensor import Sensor
     ],
 )
 def test_a_view_that_hardly_agrees_waits_for_a_better_one(inliers, matches, expected):
-    rows = np.arange(inliers)
-    pose = SimpleNamespace(cam_from_world=np.eye(4))
-    located = Located(pose, matches, rows, rows)
-    local_map = SimpleNamespace(
-        positions=np.tile([0.0, 0, 5], (inliers, 1)), in_view=lambda *_: rows
+    keyframe = SimpleNamespace(most_inliers=400, world_from_cam=np.eye(4))
+    assert due(inliers, matches, [inliers // 2], [keyframe]) is expected
+
+
+@pytest.mark.parametrize(("shared", "expected"), [(90, False), (50, True)])
+def test_a_view_near_any_keyframe_that_is_alike_makes_none(shared, expected):
+    """An old one may stay the most alike: else every view that comes after would become one."""
+    old, new = (
+        SimpleNamespace(most_inliers=100, world_from_cam=from_Rt(np.eye(3), [x, 0.0, 0.0]))
+        for x in (0.5, 0.1)  # metres; 5.7 and 1.1 degrees seen from the points
     )
-    view = SimpleNamespace(bearings=np.zeros((inliers, 2)))
-    reference = SimpleNamespace(most_inliers=400, world_from_cam=np.eye(4))
-    sensor = Sensor(CAMERA, Config())
-    assert is_due(view, located, reference, inliers // 2, local_map, sensor) is expected
+    assert due(100, 110, [100, shared], [old, new]) is expected
 
 
 def test_a_camera_that_turns_in_its_place_makes_keyframes():
