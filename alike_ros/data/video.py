@@ -23,9 +23,9 @@ _USUAL_HZ = 30  # of a video that does not say
 class VideoFile:
     """Frames and stamps of a video; it carries no intrinsics.
 
-    A frame whose stamp goes back, as in streams that were joined, follows at the frame rate.
     They come from --camera FILE, NAME.yaml beside NAME.mp4, or camera.yaml in its folder. Truth is
-    NAME.tum, if there is one.
+    NAME.tum, if there is one. A frame whose stamp goes back, as in streams that were joined,
+    follows at the frame rate.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ from alike_ros.geometry import Array, adjoint, inverse, rotation_exp, rotation_l
 from alike_ros.odometry.local_map import Keyframe
 
 #: A direction may be off by this multiple of what a length may. With the published weights,
-#: keypoints of rendered scenes lie 0.3 to 0.6 pixels aside where the scale changes: a thousandth
+#: keypoints of rendered scenes lie 0.4 to 0.6 pixels aside where the scale changes: a thousandth
 #: of a radian.
 _ASIDE = 0.6
 
