@@ -35,10 +35,10 @@ setup(
             # no other platform has wheels; without it there is no bundle adjustment
             "gtsam; platform_machine in 'x86_64 aarch64'",
             "matplotlib",
+            # compiles the network, which is faster than onnxruntime; not tried on other processors
+            "numba; platform_machine in 'x86_64 AMD64'",
             "numpy",
             "onnxruntime",
-            # runs the network faster than onnxruntime; has not been tried on other processors
-            "openvino; platform_machine in 'x86_64 AMD64'",
             "opencv-python-headless",
             "PyYAML",
             "rosbags",
@@ -47,7 +47,14 @@ setup(
         ],
         "rerun": ["rerun-sdk"],
         "train": ["h5py", "lightning-fabric", "onnx", "safetensors", "tensorboard", "torch"],
-        "test": ["mypy", "pytest", "ruff", "types-PyYAML", "types-tqdm"],
+        "test": [
+            "mypy",
+            "openvino; platform_machine in 'x86_64 AMD64'",
+            "pytest",
+            "ruff",
+            "types-PyYAML",
+            "types-tqdm",
+        ],
     },
     python_requires=">=3.10",
     zip_safe=True,

@@ -18,7 +18,7 @@ from alike_ros.errors import ConfigError
 
 Value = bool | int | float | str
 MODES = ("mono", "rgbd", "stereo")
-PROVIDERS = ("auto", "tensorrt", "cuda", "openvino", "cpu")
+PROVIDERS = ("auto", "tensorrt", "cuda", "numba", "openvino", "cpu")
 PRECISIONS = ("fp32", "fp16")
 
 

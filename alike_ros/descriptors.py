@@ -7,14 +7,14 @@ pixels at its own resolution. No map of dim x H x W is ever made.
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from alike_ros import arrays
 
 Float = NDArray[np.float32]
 Int = NDArray[np.int64]
@@ -23,6 +23,14 @@ Int = NDArray[np.int64]
 #: wait for cores, 4000x64x64 took 16 ms instead of 0.6, and 4000x128x128 16 instead of 1.8; on
 #: idle cores threads would save some 0.3 and 0.9 ms.
 _ONE_THREAD = 2**17
+
+
+class Describer(Protocol):
+    """What makes descriptors of the encoder's maps."""
+
+    def describe(self, maps: Sequence[Float], keypoints: Float) -> Float:
+        """See `DescriptorHead.describe`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -37,15 +45,17 @@ class DescriptorHead:
     head1: Float | None
     head2: Float
 
-    def describe(self, maps: Sequence[Float], keypoints: Float, margin: int = 0) -> Float:
+    def describe(self, maps: Sequence[Float], keypoints: Float) -> Float:
         """Unit descriptors (N, dim) at keypoints (N, 2).
 
-        maps: block 1's output (H, margin + W + margin, c1), then levels 2 to 4, (h, w, dim/4), all
-        of the padded image.
+        maps: block 1's output (H, W, c1), which may have columns more at either side that mean
+        nothing; then levels 2 to 4, (h, w, dim/4), of which the first is half as large; all of the
+        padded image.
         """
         block1, levels = maps[0], maps[1:]
         height, row = block1.shape[:2]
-        width = row - 2 * margin
+        width = 2 * levels[0].shape[1]
+        margin = (row - width) // 2
         low = np.minimum(keypoints.astype(np.int64), np.array([width - 2, height - 2]))  # (N, 2)
         x, y = low.T
         count, dim = len(keypoints), len(self.head2)
@@ -67,12 +77,12 @@ class DescriptorHead:
 
     def to_json(self) -> str:
         """Text for the metadata of an ONNX file."""
-        return json.dumps({name: _encode(matrix) for name, matrix in vars(self).items()})
+        return arrays.to_json(vars(self))
 
     @classmethod
     def from_json(cls, text: str) -> DescriptorHead:
         """The inverse of `to_json`."""
-        return cls(**{name: _decode(item) for name, item in json.loads(text).items()})
+        return cls(**arrays.from_json(text))
 
 
 @dataclass(frozen=True)
@@ -139,17 +149,3 @@ def _norms(x: Float) -> Float:
 
 def _normalised(x: Float) -> Float:
     return np.asarray(x / _norms(x)[..., None])
-
-
-def _encode(matrix: Float | None) -> dict[str, Any] | None:
-    if matrix is None:
-        return None
-    data = base64.b64encode(matrix.astype("<f4").tobytes()).decode("ascii")
-    return {"shape": matrix.shape, "float32": data}
-
-
-def _decode(item: dict[str, Any] | None) -> Any:
-    if item is None:
-        return None
-    data = np.frombuffer(base64.b64decode(item["float32"]), "<f4")
-    return data.reshape(item["shape"]).astype(np.float32)

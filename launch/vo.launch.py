@@ -62,7 +62,7 @@ ARGUMENTS = {
     "imu_topic": ("", "IMU, whose gyroscope is used"),
     "config_file": ("", "parameters; empty: config/<mode>.yaml of this package"),
     "model": (FROM_FILE, ".onnx, .pth or .safetensors; empty: the default model"),
-    "provider": (FROM_FILE, "auto, tensorrt, cuda, openvino or cpu"),
+    "provider": (FROM_FILE, "auto, tensorrt, cuda, numba, openvino or cpu"),
     "base_frame": (FROM_FILE, "the robot's frame; empty: the camera itself"),
     "odom_frame": (FROM_FILE, "frame in which the pose is reported"),
     "publish_tf": (FROM_FILE, "broadcast odom -> base"),

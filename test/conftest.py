@@ -27,7 +27,7 @@ def shared_data(shared: Path) -> Path:
     return shared / "data"
 
 
-@pytest.fixture(scope="session", params=["cpu", "openvino"])
+@pytest.fixture(scope="session", params=["cpu", "openvino", "numba"])
 def on_cpu(request: pytest.FixtureRequest) -> str:
     """Each of the providers that run the network on a CPU."""
     if request.param not in available():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 
 import numpy as np
 import pytest
 from blocks import blocks
 
+from alike_ros import team
 from alike_ros.backends import load_extractor
 from alike_ros.config import Config
 from alike_ros.team import Team
@@ -27,14 +30,33 @@ def test_a_failure_is_the_callers() -> None:
 
 def test_threads_end_with_the_team() -> None:
     before = set(threading.enumerate())
-    team = Team(4)
-    team.map(lambda part: part, range(4))
+    group = Team(4)
+    group.map(lambda part: part, range(4))
     workers = set(threading.enumerate()) - before
     assert workers
-    del team
+    del group
     for thread in workers:
         thread.join(5)
     assert not any(thread.is_alive() for thread in workers)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux lets threads be placed")
+def test_the_others_keep_off_the_callers_processor(monkeypatch) -> None:
+    allowed = os.sched_getaffinity(0)
+    group = Team(3)
+    group.map(_places, range(3))  # they start
+    for here in sorted(allowed)[:2]:
+        monkeypatch.setattr(team, "_processor", lambda here=here: here)
+        caller, *others = group.map(_places, range(3))
+        assert caller == allowed
+        assert others == [allowed - {here} or allowed] * 2
+    monkeypatch.setattr(team, "_processor", lambda: None)  # of another system
+    assert len(group.map(_places, range(3))) == 3
+
+
+def _places(_: int) -> set[int]:
+    time.sleep(0.01)
+    return os.sched_getaffinity(0)
 
 
 def test_features_do_not_depend_on_the_threads() -> None:

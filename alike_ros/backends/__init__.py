@@ -1,4 +1,4 @@
-"""What runs the network: OpenVINO, onnxruntime, or torch for comparison."""
+"""What runs the network: kernels of our own, OpenVINO, onnxruntime, or torch for comparison."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def load_extractor(config: Config | None = None) -> LiveExtractor:
     from alike_ros.backends.providers import first_that_starts
 
     config = config or Config()
-    if config.precision == "fp16" and config.provider in ("openvino", "cpu"):
+    if config.precision == "fp16" and config.provider in ("numba", "openvino", "cpu"):
         raise ConfigError(
             f"precision fp16 is for the providers tensorrt and cuda, not for {config.provider}"
         )

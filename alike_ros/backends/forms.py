@@ -12,7 +12,7 @@ for which OpenCV has the faster code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alike_ros.config import DetectorConfig
-from alike_ros.descriptors import DescriptorHead
+from alike_ros.descriptors import Describer, DescriptorHead
 from alike_ros.errors import ConfigError
 from alike_ros.features import Features
 from alike_ros.keypoints import MAX_KEYPOINTS, RADIUS, Scratch, detect, logit, released_pixels
 
 #: The `graph` of a model's metadata that this code reads.
-GRAPH_VERSION = "5"
+GRAPH_VERSION = "6"
 #: The same for the form `features`.
 FEATURES_VERSION = "features-1"
 #: Begins the names of the products that make the score logits.
@@ -45,8 +45,10 @@ class MapsForm:
     the same numbers in the same order, of a map with a column more at either side.
     """
 
-    def __init__(self, metadata: Mapping[str, str]) -> None:
-        self._head = DescriptorHead.from_json(metadata["descriptor_head"])
+    def __init__(self, head: DescriptorHead, describer: Describer) -> None:
+        """describer: the head, or what runs it."""
+        self._channels = head.level1.shape[1]
+        self._describer = describer
         self._scratch = Scratch((0, 0))
 
     def features(
@@ -62,10 +64,9 @@ class MapsForm:
         keypoints, scores = detect(outputs["logits"][:height, :width], detector, self._scratch)
         points = keypoints if detector.sub_pixel else released_pixels(keypoints, height, width)
         block1, *levels = (outputs[name][0] for name in _MAPS)
-        padded_height, padded_width = outputs["logits"].shape
-        block1 = block1.reshape(padded_height, -1, self._head.level1.shape[1])
-        margin = (block1.shape[1] - padded_width) // 2
-        return Features(keypoints, scores, self._head.describe([block1, *levels], points, margin))
+        block1 = block1.reshape(len(outputs["logits"]), -1, self._channels)
+        described = self._describer.describe([block1, *levels], points)
+        return Features(keypoints, scores, described)
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,15 @@ class FeaturesForm:
         return Features(keypoints, outputs["scores"][order], outputs["descriptors"][order])
 
 
-def form_of(metadata: Mapping[str, str]) -> MapsForm | FeaturesForm | None:
-    """The form of a graph; None for a graph that is not ours, or of another version."""
+def form_of(
+    metadata: Mapping[str, str], describer: Callable[[DescriptorHead], Describer]
+) -> MapsForm | FeaturesForm | None:
+    """The form of a graph; None for a graph that is not ours, or of another version.
+
+    describer: what runs a head.
+    """
     version = metadata.get("graph")
     if version == GRAPH_VERSION:
-        return MapsForm(metadata)
+        head = DescriptorHead.from_json(metadata["descriptor_head"])
+        return MapsForm(head, describer(head))
     return FeaturesForm.from_metadata(metadata) if version == FEATURES_VERSION else None

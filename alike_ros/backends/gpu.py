@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alike_ros.backends import engines
-from alike_ros.backends.forms import FeaturesForm, form_of
+from alike_ros.backends.forms import FEATURES_VERSION, FeaturesForm
 from alike_ros.backends.onnx import OnnxExtractor
 from alike_ros.backends.providers import (
-    best_on_cpu,
+    GPU,
     first_that_starts,
     open_session,
     provider_options,
@@ -141,8 +141,11 @@ class GpuExtractor:
         try:
             return self._on_cuda(form)
         except ModelError:
-            threads = self._config.num_threads
-            return OnnxExtractor(self._source.path, self.detector, best_on_cpu(), threads)
+            return first_that_starts("auto", self._on_cpu, without=GPU)
+
+    def _on_cpu(self, provider: str) -> OnnxExtractor:
+        threads = self._config.num_threads
+        return OnnxExtractor(self._source.path, self.detector, provider, threads)
 
     def _on_cuda(self, form: FeaturesForm) -> OnnxExtractor:
         graph = self._source.graph(form)
@@ -204,7 +207,7 @@ class GraphSource:
         """The graph of a form; the file itself if it is one already. Raises ModelError."""
         from alike_ros.backends.feature_graph import feature_graph
 
-        if isinstance(form_of(self._metadata), FeaturesForm):
+        if self._metadata.get("graph") == FEATURES_VERSION:
             return bytes(self._model.SerializeToString())
         return bytes(feature_graph(self._model, form).SerializeToString())
 

@@ -34,7 +34,7 @@ class OnnxExtractor:
         self._runtime = open_runtime(source, provider, num_threads, options)
         self.provider = self._runtime.provider
         metadata = self._runtime.metadata
-        form = form_of(metadata)
+        form = form_of(metadata, self._runtime.describer)
         if form is None:
             raise ModelError(
                 f"{name or 'the model'} is not an inference graph of this version of alike_ros: "

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from alike_ros.backends.outputs import Outputs
 from alike_ros.backends.providers import threads
+from alike_ros.descriptors import Describer, DescriptorHead
 from alike_ros.errors import ModelError
 
 # With this module, OpenVINO reports over the network, from a thread of its own, that it was
@@ -66,6 +67,10 @@ class OpenVinoRuntime:
             return self._request.run(rgb)
         except RuntimeError as error:
             raise ModelError(f"openvino failed to run the network: {_reason(error)}") from error
+
+    def describer(self, head: DescriptorHead) -> Describer:
+        """The head itself."""
+        return head
 
     def _compile(self, shape: tuple[int, ...]) -> _Request:
         model = self._model.clone()

@@ -29,14 +29,15 @@ class Outputs:
         for name, parts in strips.items():
             shape, kind = kinds[parts[0]]
             if parts == [name]:
-                self.arrays[name] = self.maps[name] = _aligned(shape, kind)
+                self.arrays[name] = self.maps[name] = aligned(shape, kind)
                 continue
             ends = np.cumsum([kinds[part][0][1] for part in parts])
-            whole = self.maps[name] = _aligned([shape[0], int(ends[-1]), *shape[2:]], kind)
+            whole = self.maps[name] = aligned([shape[0], int(ends[-1]), *shape[2:]], kind)
             self.arrays |= dict(zip(parts, np.split(whole, ends[:-1], axis=1), strict=True))
 
 
-def _aligned(shape: Sequence[int], kind: DTypeLike) -> NDArray[Any]:
+def aligned(shape: Sequence[int], kind: DTypeLike) -> NDArray[Any]:
+    """An array that begins where a cache line does, with anything in it."""
     size = math.prod(shape) * np.dtype(kind).itemsize
     memory = np.empty(size + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT

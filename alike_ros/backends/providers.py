@@ -14,16 +14,19 @@ import onnxruntime
 
 from alike_ros.errors import ModelError
 
-#: Setting -> onnxruntime's name. The setting `openvino` is a library of its own.
+#: Setting -> onnxruntime's name. The settings `numba` and `openvino` are libraries of their own.
 NAMES = {
     "tensorrt": "TensorrtExecutionProvider",
     "cuda": "CUDAExecutionProvider",
     "cpu": "CPUExecutionProvider",
 }
 GPU = ("tensorrt", "cuda")
+#: Better than onnxruntime's `cpu`, best first.
+_LIBRARIES = ("numba", "openvino")
 _INSTALL = {
     "tensorrt": "pip install onnxruntime-gpu, and TensorRT (on a Jetson: NVIDIA's own wheel)",
     "cuda": "pip install onnxruntime-gpu (on a Jetson: NVIDIA's own wheel)",
+    "numba": "pip install numba",
     "openvino": "pip install openvino",
 }
 T = TypeVar("T")
@@ -34,23 +37,24 @@ log = logging.getLogger(__name__)
 def available() -> list[str]:
     """The providers that are installed, best first."""
     listed = onnxruntime.get_available_providers()
-    found = [name for name, known in NAMES.items() if known in listed]
-    if importlib.util.find_spec("openvino"):
-        found.insert(len(found) - 1 if "cpu" in found else len(found), "openvino")
-    return found
+    found = [name for name in GPU if NAMES[name] in listed]
+    found += [name for name in _LIBRARIES if importlib.util.find_spec(name)]
+    return found + [name for name in ("cpu",) if NAMES[name] in listed]
 
 
 def best_on_cpu() -> str:
-    """What `auto` takes where there is no GPU; OpenVINO was not measured on other processors."""
+    """What `auto` takes where there is no GPU; the libraries were measured on x86-64 only."""
     known_faster = platform.machine() in ("x86_64", "AMD64")
-    return "openvino" if known_faster and "openvino" in available() else "cpu"
+    return [*(name for name in available() if known_faster and name in _LIBRARIES), "cpu"][0]
 
 
-def first_that_starts(provider: str, start: Callable[[str], T]) -> T:
+def first_that_starts(
+    provider: str, start: Callable[[str], T], without: tuple[str, ...] = ()
+) -> T:
     """What `start` makes with a provider.
 
-    `auto` takes the first that is installed and starts; an explicit provider that does not is a
-    ModelError.
+    `auto` takes the first that is installed, not left out, and starts; an explicit provider that
+    does not is a ModelError.
     """
     if provider != "auto":
         if provider not in available():
@@ -59,8 +63,9 @@ def first_that_starts(provider: str, start: Callable[[str], T]) -> T:
                 f"{_INSTALL.get(provider, 'pip install onnxruntime')}, or take provider auto"
             )
         return start(provider)
-    better = [name for name in available() if name in ("tensorrt", "cuda", best_on_cpu())]
-    for name in [name for name in better if name != "cpu"]:
+    libraries = _LIBRARIES if best_on_cpu() != "cpu" else ()
+    better = [name for name in available() if name in (*GPU, *libraries)]
+    for name in [name for name in better if name not in without]:
         try:
             return start(name)
         except ModelError as error:

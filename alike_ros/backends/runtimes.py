@@ -1,4 +1,4 @@
-"""What loads an inference graph and runs it: onnxruntime or OpenVINO."""
+"""What loads an inference graph and runs it: onnxruntime, OpenVINO or kernels of our own."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from alike_ros.backends.providers import (
     open_session,
     provider_options,
 )
+from alike_ros.descriptors import Describer, DescriptorHead
 from alike_ros.errors import ModelError
 
 #: Of a graph's inputs and outputs.
@@ -46,6 +47,10 @@ class Runtime(Protocol):
         """
         ...
 
+    def describer(self, head: DescriptorHead) -> Describer:
+        """What runs the head: itself, unless the runtime has something faster."""
+        ...
+
 
 def open_runtime(
     model: bytes | str, provider: str, num_threads: int, options: dict[str, str] | None = None
@@ -62,6 +67,12 @@ def open_runtime(
             except ImportError as error:  # of a wheel for another system
                 raise ModelError(f"openvino cannot be imported: {error}") from error
             return OpenVinoRuntime(model, num_threads)
+        if name == "numba":
+            try:
+                from alike_ros.backends.compiled import CompiledRuntime
+            except ImportError as error:
+                raise ModelError(f"numba cannot be imported: {error}") from error
+            return CompiledRuntime(model, num_threads)
         return OnnxRuntime(model, name, num_threads, options)
 
     return first_that_starts(provider, start)
@@ -108,6 +119,10 @@ class OnnxRuntime:
             return self._bound.run(rgb)
         except onnxruntime.capi.onnxruntime_pybind11_state.RuntimeException as error:
             raise ModelError(f"{self.provider} failed to run the network: {error}") from error
+
+    def describer(self, head: DescriptorHead) -> Describer:
+        """The head itself."""
+        return head
 
     def _bind(self, rgb: NDArray[np.uint8]) -> _Bound | _BoundOnGpu:
         on_gpu = self._session.get_providers()[0] in [NAMES[name] for name in GPU]

@@ -4,7 +4,8 @@ The graph takes a uint8 RGB image (H, W, 3) and gives score logits (H, W) of the
 multiples of 32, and the maps (1, h, w, C) that descriptors are sampled from. It is built node by
 node, for what a tracer would not do: batch norm folded into the convolutions, uint8 in, pairs of
 pixels and strips of rows (`encoder_graph.py`), the factored score path (`score_graph.py`), few
-outputs. The descriptor head travels as metadata: it runs where the keypoints are.
+outputs. The descriptor head travels as metadata: it runs where the keypoints are. So do the
+encoder's weights, for code that is compiled at the place (`backends/compiled.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from alike_ros import arrays
 from alike_ros.backends.forms import GRAPH_VERSION, STRIDE
 from alike_ros.descriptors import DescriptorHead
 from alike_ros.errors import ModelError
@@ -70,6 +72,8 @@ def build(network: ALIKE, height: int = 0, width: int = 0) -> onnx.ModelProto:
     )
     metadata = {"variant": network.variant, "graph": GRAPH_VERSION}
     metadata["descriptor_head"] = descriptor_head(network).to_json()
+    if network.convhead1 is None:
+        metadata["encoder"] = arrays.to_json(encoder(graph))
     helper.set_model_props(model, metadata)
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -83,6 +87,22 @@ def descriptor_head(network: ALIKE) -> DescriptorHead:
 
     head1 = None if network.convhead1 is None else matrix(network.convhead1)
     return DescriptorHead(matrix(network.conv1), head1, matrix(network.convhead2)[:-1])
+
+
+def encoder(graph: NetworkGraph) -> dict[str, Float]:
+    """All that makes the maps and scores, for `backends/compiled.py`; pixels are from 0 to 255."""
+    weights = graph.weights
+    found: dict[str, Any] = {"score": weights["convhead2.weight"][-1, :, 0, 0]}
+    for i in range(1, 5):
+        for k in (1, 2):
+            kernel, bias = graph.folded(f"block{i}", k)
+            found |= {f"block{i}.kernel{k}": kernel, f"block{i}.bias{k}": bias}
+        if i > 1:
+            found[f"block{i}.skip"] = weights[f"block{i}.downsample.weight"]
+            found[f"block{i}.bias2"] = bias + weights[f"block{i}.downsample.bias"]
+        found[f"level{i}"] = weights[f"conv{i}.weight"]
+    found["block1.kernel1"] = found["block1.kernel1"] / 255
+    return found
 
 
 def _network(graph: NetworkGraph, pack: int, count: int) -> None:

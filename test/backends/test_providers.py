@@ -83,7 +83,7 @@ def test_auto_goes_on_where_openvino_cannot_be_imported(monkeypatch, caplog):
 @pytest.mark.parametrize(
     ("machine", "order"),
     [
-        ("x86_64", ["tensorrt", "cuda", "openvino", "cpu"]),
+        ("x86_64", ["tensorrt", "cuda", "numba", "openvino", "cpu"]),
         ("aarch64", ["tensorrt", "cuda", "cpu"]),
     ],
 )
