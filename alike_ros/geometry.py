@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,10 @@ def from_Rt(R: NDArray[Any], t: NDArray[Any]) -> Array:
 def inverse(a_from_b: Array) -> Array:
     """b_from_a; also for stacks (..., 4, 4)."""
     R = np.swapaxes(a_from_b[..., :3, :3], -1, -2)
-    b_from_a = np.zeros_like(a_from_b)
+    b_from_a = np.empty(a_from_b.shape)
     b_from_a[..., :3, :3] = R
-    b_from_a[..., :3, 3] = -np.einsum("...ij,...j->...i", R, a_from_b[..., :3, 3])
-    b_from_a[..., 3, 3] = 1.0
+    b_from_a[..., :3, 3:] = -(R @ a_from_b[..., :3, 3:])
+    b_from_a[..., 3, :] = (0, 0, 0, 1)
     return b_from_a
 
 
@@ -34,10 +35,9 @@ def transform(a_from_b: Array, points_in_b: NDArray[Any]) -> Array:
 
 
 def skew(v: Array) -> Array:
-    """(..., 3) -> (..., 3, 3) with `skew(v) @ x == cross(v, x)`."""
-    S = np.zeros((*v.shape, 3))
-    S[..., 0, 1], S[..., 0, 2], S[..., 1, 2] = -v[..., 2], v[..., 1], -v[..., 0]
-    return np.asarray(S - np.swapaxes(S, -1, -2))
+    """(3,) -> (3, 3) with `skew(v) @ x == cross(v, x)`."""
+    x, y, z = v.tolist()
+    return np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
 
 
 def adjoint(a_from_b: Array) -> Array:
@@ -51,12 +51,20 @@ def adjoint(a_from_b: Array) -> Array:
 
 def rotation_exp(rotvec: Array) -> Array:
     """Rotation vector (3,), radians -> rotation matrix (Rodrigues)."""
-    angle = float(np.linalg.norm(rotvec))
-    S = skew(rotvec)
-    # sinc keeps both quotients right down to angle 0
-    a = np.sinc(angle / np.pi)
-    b = 0.5 * np.sinc(angle / (2 * np.pi)) ** 2
-    return np.asarray(np.eye(3) + a * S + b * (S @ S))
+    # of single numbers, Python's own functions take a fifth of the time that NumPy's do
+    x, y, z = rotvec.tolist()
+    angle = math.sqrt(x * x + y * y + z * z)
+    half = math.sin(angle / 2)
+    small = angle < 1e-8  # where the quotients are what they tend to
+    a = 1.0 if small else math.sin(angle) / angle
+    b = 0.5 if small else 2 * (half / angle) ** 2
+    return np.array(
+        [
+            [1 - b * (y * y + z * z), b * x * y - a * z, b * x * z + a * y],
+            [b * x * y + a * z, 1 - b * (x * x + z * z), b * y * z - a * x],
+            [b * x * z - a * y, b * y * z + a * x, 1 - b * (x * x + y * y)],
+        ]
+    )
 
 
 def turned(points: NDArray[Any], rotvec: Array, shares: Array) -> Array:
@@ -71,12 +79,10 @@ def turned(points: NDArray[Any], rotvec: Array, shares: Array) -> Array:
 
 def rotation_log(R: Array) -> Array:
     """Rotation matrix -> rotation vector (3,), radians, angle in [0, pi]."""
-    x, y, z, w = rotation_to_quat_xyzw(R)
-    vector = np.array([x, y, z])
-    sine = float(np.linalg.norm(vector))
-    if sine < 1e-12:
-        return np.asarray(2 * vector)
-    return np.asarray(vector * (2 * np.arctan2(sine, w) / sine))
+    *vector, w = rotation_to_quat_xyzw(R).tolist()
+    sine = math.hypot(*vector)
+    factor = 2.0 if sine < 1e-12 else 2 * math.atan2(sine, w) / sine
+    return np.array([factor * value for value in vector])
 
 
 def rotation_to_quat_xyzw(R: Array) -> Array:
@@ -85,17 +91,18 @@ def rotation_to_quat_xyzw(R: Array) -> Array:
     The largest component is found first (Shepperd 1978), so that nothing is divided by a small
     number.
     """
-    t = np.trace(R)
-    squares = np.array([*(1 + 2 * np.diag(R) - t), 1 + t])  # 4 * (x^2, y^2, z^2, w^2)
-    largest = int(squares.argmax())
-    cross = np.array([R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]])
-    if largest == 3:
-        quat = np.array([*cross, squares[3]])
-    else:
-        quat = np.array([*(R[largest] + R[:, largest]), cross[largest]])
-        quat[largest] = squares[largest]
-    quat = quat / np.linalg.norm(quat)
-    return np.asarray(quat if quat[3] >= 0 else -quat)
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = R.tolist()
+    trace = xx + yy + zz
+    # the quaternion times 4 x, 4 y, 4 z and 4 w: the one with the largest of x^2, y^2, z^2, w^2
+    multiples = (
+        (1 + 2 * xx - trace, xy + yx, xz + zx, zy - yz),
+        (xy + yx, 1 + 2 * yy - trace, yz + zy, xz - zx),
+        (xz + zx, yz + zy, 1 + 2 * zz - trace, yx - xy),
+        (zy - yz, xz - zx, yx - xy, 1 + trace),
+    )
+    largest = max(range(4), key=lambda i: multiples[i][i])
+    length = math.copysign(math.hypot(*multiples[largest]), multiples[largest][3])
+    return np.array([value / length for value in multiples[largest]])
 
 
 def rotation_from_quat_xyzw(quat_xyzw: NDArray[Any]) -> Array:

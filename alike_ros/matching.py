@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+#: Of the grid by which neighbours are found, along either axis.
+_MOST_CELLS = 200
+
 
 def match_mutual(
     descriptors0: NDArray[np.float32],
@@ -69,26 +72,39 @@ def _first(numbers: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
 def pairs_near(points0: NDArray[Any], points1: NDArray[Any], radius: float) -> NDArray[np.int64]:
     """Pairs (P, 2) of points (N, 2) and (M, 2) that are within a radius of each other.
 
-    By a grid with cells as large as the radius: those of three neighbours in a row have successive
-    numbers.
+    By a grid with cells as large as the radius, or larger: those of three neighbours in a row have
+    successive numbers.
     """
     if not len(points0) or not len(points1):
         return np.empty((0, 2), np.int64)
     if len(points0) > len(points1):  # what looks for neighbours costs more than what is found
         return pairs_near(points1, points0, radius)[:, ::-1]
     corner = points1.min(axis=0)
-    size = np.floor((points1.max(axis=0) - corner) / radius) + 1
-    # two empty cells on either side, so that no row runs into the next
-    width = int(size[0]) + 4
+    extent = points1.max(axis=0) - corner
+    side = max(radius, extent.max() / _MOST_CELLS)
+    size = np.floor(extent / side) + 1
+    # three empty cells on either side, so that no row runs into the next
+    width, height = (int(cells) + 6 for cells in size)
     number0, number1 = (
-        (np.clip(np.floor((points - corner) / radius), -2, size + 1).astype(np.int64) + 2)
-        @ np.array([1, width])
-        for points in (points0, points1)
+        column + row * width
+        for column, row in (
+            np.clip((points - corner) / side + 3, 1, size + 4).T.astype(np.int64)
+            for points in (points0, points1)
+        )
     )
+    order = np.argsort(number1, kind="stable")
+    start = np.zeros(width * height + 1, np.int64)  # of each cell's points in this order
+    np.cumsum(np.bincount(number1, minlength=width * height), out=start[1:])
     middle = (number0[:, None] + [-width, 0, width]).ravel()
-    i, j = _between(middle - 1, middle + 1, number1)
+    first = start.take(middle - 1)
+    i, j = _ranges(first, start.take(middle + 2) - first, order)
     i //= 3
-    dx, dy = (a[i] - b[j] for a, b in zip(points0.T.copy(), points1.T.copy(), strict=True))
+    (x0, y0), (x1, y1) = points0.T.copy(), points1.T.copy()
+    # "clip" spares a check of each index
+    dx, dy = (
+        x0.take(i, mode="clip") - x1.take(j, mode="clip"),
+        y0.take(i, mode="clip") - y1.take(j, mode="clip"),
+    )
     near = np.nonzero(dx * dx + dy * dy < radius**2)[0]
     return np.stack([i[near], j[near]], axis=1)
 
@@ -106,7 +122,13 @@ def _between(
     order = np.argsort(values1)
     ascending = values1[order]
     first = np.searchsorted(ascending, low0)
-    count = np.searchsorted(ascending, high0, side="right") - first
-    intervals = np.repeat(np.arange(len(low0)), count)
+    return _ranges(first, np.searchsorted(ascending, high0, side="right") - first, order)
+
+
+def _ranges(
+    first: NDArray[np.int64], count: NDArray[np.int64], order: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs of the number of a range (N,) and each entry of `order` that is in it."""
+    ranges = np.repeat(np.arange(len(first)), count)
     start = np.repeat(first - (np.cumsum(count) - count), count)
-    return intervals, order[start + np.arange(len(intervals))]
+    return ranges, order[start + np.arange(len(ranges))]

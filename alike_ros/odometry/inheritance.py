@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from alike_ros.geometry import Array, adjoint, inverse, rotation_exp, rotation_log
+from alike_ros.geometry import Array, adjoint, inverse, rotation_exp, rotation_log, skew
 from alike_ros.odometry.local_map import Keyframe
 
 #: A direction may be off by this multiple of what a length may. With the published weights,
@@ -34,7 +34,7 @@ def stretch(reference: Keyframe, world_from_cam: Array) -> Array:
     errors = adjoint(inverse(keyframe_from_cam)) @ reference.stretch
     errors[:3, 0] += R.T @ t
     half = rotation_exp(turn / 2)  # on average, it moves after half of the turn
-    errors[:3, 1] += R.T @ np.cross(turn, t) / 2
+    errors[:3, 1] += R.T @ skew(turn) @ t / 2
     errors[3:, 1] += turn
-    errors[:3, 2:] += _ASIDE * R.T @ half @ np.cross(np.eye(3), half.T @ t).T
+    errors[:3, 2:] -= _ASIDE * R.T @ half @ skew(half.T @ t)
     return errors

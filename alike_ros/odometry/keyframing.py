@@ -7,6 +7,7 @@ import numpy as np
 from alike_ros.geometry import parallax_deg
 from alike_ros.odometry.local_map import Keyframe, LocalMap, Rows
 from alike_ros.odometry.localisation import Located
+from alike_ros.odometry.noise import median
 from alike_ros.odometry.sensor import Sensor
 from alike_ros.odometry.view import View
 
@@ -49,4 +50,4 @@ def is_due(
     centre = located.world_from_cam[:3, 3]
     nearest = centres[np.linalg.norm(centres - centre, axis=1).argmin()]
     points = local_map.positions[located.rows]
-    return float(np.median(parallax_deg(points, nearest, centre))) > config.max_parallax_deg
+    return median(parallax_deg(points, nearest, centre)) > config.max_parallax_deg

@@ -91,11 +91,11 @@ class Motion:
         turn = self._gyroscope(self.last.stamp_ns, stamp_ns)
         if turn is not None:  # in all of the gap
             return rotation_log(turn) / gap_s
-        ahead_s = min(gap_s, self.bridge_s)
-        if not ahead_s:
+        last, before = self.last, self._before
+        if before is None or not self.bridge_s:
             return np.zeros(3)
-        step = inverse(self.last.world_from_cam) @ self.predicted(stamp_ns)
-        return rotation_log(step[:3, :3]) / ahead_s
+        step = inverse(before.world_from_cam) @ last.world_from_cam
+        return rotation_log(step[:3, :3]) / ((last.stamp_ns - before.stamp_ns) * 1e-9)
 
     def drift(self, stamp_ns: int, distance: float) -> Array:
         """Covariance (6, 6) of the way from the last pose to the predicted one.

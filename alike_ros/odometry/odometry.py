@@ -30,6 +30,7 @@ from alike_ros.odometry.local_map import Keyframe, LocalMap
 from alike_ros.odometry.localisation import Located, Matcher, locate
 from alike_ros.odometry.mapping import Mapper
 from alike_ros.odometry.motion import Gyroscope, Moment, Motion, no_gyroscope
+from alike_ros.odometry.noise import median
 from alike_ros.odometry.sensor import Sensor
 from alike_ros.odometry.shutter import Exposure, Shutter
 from alike_ros.odometry.two_views import relative_covariance, relative_pose
@@ -240,7 +241,7 @@ class VisualOdometry:
         """
         points = transform(located.pose.cam_from_world, local_map.positions[located.rows])
         moved = located.world_from_cam[:3, 3] - self._motion.last.world_from_cam[:3, 3]
-        if np.linalg.norm(moved) < _NEAR * np.median(np.linalg.norm(points, axis=1)):
+        if np.linalg.norm(moved) < _NEAR * median(np.linalg.norm(points, axis=1)):
             return True
         in_view = local_map.in_view(located.pose.cam_from_world, self._sensor.half_size)
         usual = float((local_map.found[in_view] / local_map.visible[in_view]).sum())

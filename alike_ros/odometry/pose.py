@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
@@ -10,19 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alike_ros.geometry import Array, from_Rt, rotation_exp, turned
-from alike_ros.odometry.noise import excess
+from alike_ros.odometry.noise import excess, median
 from alike_ros.odometry.shutter import STRAIGHT, Bend
 
 _ITERATIONS = 10
-#: A pose that moves by less than this many of its standard deviations has converged.
-_SETTLED = 0.03
+#: A pose that moves by less than this many of its standard deviations has converged: the next
+#: step would be far smaller.
+_SETTLED = 0.1
 #: Residuals beyond this many standard deviations weigh less (Huber 1964).
 _HUBER = 1.345
 #: A bend that is known to this many radians, a hundredth of a pixel, needs no estimate.
 _STRAIGHT = 1e-5
+#: RANSAC takes so many of the first sightings: more add time, but hardly any certainty.
+_SAMPLED = 400
 #: Gates of the refinement after RANSAC, in multiples of the largest error, and in how many
 #: standard deviations the pose settles in each: the next one goes on from there.
-_GATES = ((4, 0.3), (2, 0.3), (1, _SETTLED))
+_GATES = ((4, 1.0), (2, 1.0), (1, _SETTLED))
 
 
 class Sightings(NamedTuple):
@@ -64,8 +67,9 @@ def pose_from_points(
 ) -> PoseResult | None:
     """Pose of a camera that sees known points: P3P in RANSAC, refined.
 
-    max_error: largest reprojection error of an inlier, at z = 1 (pixels over focal length);
-    bent: what is known of a rolling shutter (View).
+    sightings: those come first that are the most likely to be right; max_error: largest
+    reprojection error of an inlier, at z = 1 (pixels over focal length); bent: what is known of a
+    rolling shutter (View).
     Refinement begins with a wider gate: a rolling shutter or blur bends the image, and RANSAC may
     pick the points of one part of it, which fit together and give a bad pose. It does what the
     local optimisation of a modern RANSAC is for: OpenCV's USAC, with MAGSAC's scores and inner
@@ -75,8 +79,8 @@ def pose_from_points(
     if len(sightings.points) < 6:
         return None
     found, rotvec, t, _ = cv2.solvePnPRansac(
-        sightings.points[:, None],
-        sightings.bearings[:, None],
+        sightings.points[:_SAMPLED, None],
+        sightings.bearings[:_SAMPLED, None],
         np.eye(3),
         None,
         iterationsCount=iterations,
@@ -87,27 +91,67 @@ def pose_from_points(
     if not found or not np.isfinite(rotvec).all() or not np.isfinite(t).all():
         return None
     cam_from_world = from_Rt(rotation_exp(np.asarray(rotvec, np.float64)[:, 0]), t)
-    results: list[PoseResult] = []
+    columns = _in_columns(sightings)
+    fits: list[_Fit] = []
     start = bent.mean
     for factor, settled in _GATES:
-        gate = factor * max_error
-        result = refine(cam_from_world, sightings, gate, bent, start, settled)
-        if result is None:
+        fit = _fit(cam_from_world, columns, factor * max_error, bent, start, settled)
+        if fit is None:
             return None
-        cam_from_world, start = result.cam_from_world, result.bend.mean
-        results.append(result)
+        cam_from_world, start = fit.cam_from_world, fit.bend.mean
+        fits.append(fit)
     # the widest gate tells the noise: narrow ones leave out what it does to the picture
-    return replace(results[-1], covariance=results[0].covariance)
+    return _result(fits[-1], columns, max_error, fits[0].scaled_covariance(columns))
 
 
 def refine(
-    cam_from_world: Array,
-    sightings: Sightings,
-    max_error: float,
-    bent: Bend = STRAIGHT,
-    bend: Array = STRAIGHT.mean,
-    settled: float = _SETTLED,
+    cam_from_world: Array, sightings: Sightings, max_error: float, bent: Bend = STRAIGHT
 ) -> PoseResult | None:
+    """A pose made better, from those within max_error of where it sees them; None as in PnP."""
+    columns = _in_columns(sightings)
+    fit = _fit(cam_from_world, columns, max_error, bent, bent.mean)
+    if fit is None:
+        return None
+    return _result(fit, columns, max_error, fit.scaled_covariance(columns))
+
+
+def _in_columns(sightings: Sightings) -> Sightings:
+    """Points (3, N), spread (3, N) and bearings (2, N), each coordinate in one piece."""
+    points, spread, bearings = (np.ascontiguousarray(x.T) for x in sightings[:3])
+    return Sightings(points, spread, bearings, sightings.noise, sightings.rows)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A pose and a bend that fit; inliers (n,) and their residuals (2, n), standard deviations.
+
+    covariance (6, 6), if residuals were as large as assumed, and independent.
+    """
+
+    cam_from_world: Array
+    bend: Bend
+    covariance: Array
+    inliers: NDArray[np.int64]
+    residuals: Array
+
+    def scaled_covariance(self, columns: Sightings) -> Array:
+        """As residuals tell it."""
+        return excess(self.residuals.T, columns.bearings[:, self.inliers].T) * self.covariance
+
+
+def _result(fit: _Fit, columns: Sightings, max_error: float, covariance: Array) -> PoseResult:
+    seen = _seen(fit.cam_from_world, columns, fit.bend.mean)
+    return PoseResult(fit.cam_from_world, seen.within(max_error), covariance, fit.bend)
+
+
+def _fit(
+    cam_from_world: Array,
+    columns: Sightings,
+    max_error: float,
+    bent: Bend,
+    bend: Array,
+    settled: float = _SETTLED,
+) -> _Fit | None:
     """Gauss-Newton on the reprojection error; None where it is singular.
 
     A residual's covariance is that of the keypoint plus that of the point, which matters along
@@ -115,29 +159,27 @@ def refine(
     estimated. With the pose, beginning at `bend`, goes the bend, as far as its covariance leaves
     it open. A step of less than `settled` standard deviations is the last.
     """
-    # in columns: NumPy is faster on coordinates that lie in one piece each
-    points, spread, bearings = (np.ascontiguousarray(x.T) for x in sightings[:3])
-    noise, rows = sightings.noise, sightings.rows
     is_bent = np.trace(bent.covariance) > _STRAIGHT**2
     prior = np.linalg.inv(bent.covariance) if is_bent else np.zeros((3, 3))
     for _ in range(_ITERATIONS):
-        seen = _seen(cam_from_world, points, bearings, rows, bend)
+        seen = _seen(cam_from_world, columns, bend)
         inliers = np.nonzero(seen.within(max_error))[0]
         if len(inliers) < 6:
             return None
+        # "clip" spares a check of each index: four times as fast
         xyz, residuals, along = (
-            x.take(
-                inliers, axis=1, mode="clip"
-            )  # without a check of each index: four times as fast
-            for x in (seen.points_in_cam, seen.residuals, spread)
+            x.take(inliers, axis=1, mode="clip")
+            for x in (seen.points_in_cam, seen.residuals, columns.spread)
         )
+        noise, rows = (x.take(inliers, mode="clip") for x in (columns.noise, columns.rows))
         along = _projected(cam_from_world[:3, :3] @ along, xyz)
-        own_noise = noise.take(inliers, mode="clip")
-        J, weighted, sigma = _weighted(_jacobian(xyz), residuals, along, own_noise)
+        J = np.zeros((9 if is_bent else 6, 2, len(inliers)))
+        _fill_jacobian(J, xyz)
+        weighted, sigma = _weigh(J[:6], residuals, along, noise)
         if is_bent:  # a bend turns what each row sees by its share
-            J = np.concatenate([J, -rows.take(inliers, mode="clip") * J[3:]])
-        J, weighted = J.reshape(len(J), -1), weighted.ravel()
-        H, gradient = J @ J.T, J @ weighted
+            np.multiply(J[3:6], -rows, out=J[6:])
+        flat = J.reshape(len(J), -1)
+        H, gradient = flat @ flat.T, flat @ weighted.ravel()
         if is_bent:
             H[6:, 6:] += prior
             gradient[6:] += prior @ (bent.mean - bend)
@@ -151,10 +193,9 @@ def refine(
             bend = bend + step[6:]
         if gradient @ step < settled**2:
             break
-    scale = excess((residuals / (sigma * own_noise)).T, bearings[:, inliers].T)
-    within = _seen(cam_from_world, points, bearings, rows, bend).within(max_error)
     found = Bend(bend, covariance[6:, 6:]) if is_bent else bent
-    return PoseResult(cam_from_world, within, scale * covariance[:6, :6], found)
+    own = residuals / (sigma * noise)
+    return _Fit(cam_from_world, found, covariance[:6, :6], inliers, own)
 
 
 class _Seen(NamedTuple):
@@ -170,14 +211,9 @@ class _Seen(NamedTuple):
         return np.asarray((self.points_in_cam[2] > 0) & near)
 
 
-def _seen(
-    cam_from_world: Array,
-    points: Array,
-    bearings: Array,
-    rows: Array,
-    bend: Array,
-) -> _Seen:
-    """Points (3, N), where the camera has them when their rows (N,) are read."""
+def _seen(cam_from_world: Array, columns: Sightings, bend: Array) -> _Seen:
+    """Points where the camera has them when their rows are read."""
+    points, bearings, rows = columns.points, columns.bearings, columns.rows
     points_in_cam = cam_from_world[:3, :3] @ points + cam_from_world[:3, 3, None]
     if bend.any():
         points_in_cam = turned(points_in_cam, -bend, rows)
@@ -185,26 +221,29 @@ def _seen(
         return _Seen(points_in_cam, bearings - points_in_cam[:2] / points_in_cam[2])
 
 
-def _weighted(
-    J: Array, residuals: Array, along: Array, noise: Array
-) -> tuple[Array, Array, float]:
-    """Jacobian (6, 2, n) and residuals (2, n) of unit covariance, but for Huber's weights.
+def _weigh(J: Array, residuals: Array, along: Array, noise: Array) -> tuple[Array, float]:
+    """Residuals (2, n) of unit covariance, but for Huber's weights; the same for J (6, 2, n).
 
     The covariance of a residual is (sigma noise)^2 I + along along^T: the keypoint's, of relative
     noise (n,) and with sigma estimated, and that of the point, one standard deviation of which the
-    camera sees as `along` (2, n). Sigma comes third.
+    camera sees as `along` (2, n). Sigma comes second.
     """
     residuals, along = residuals / noise, along / noise
-    squared = (along * along).sum(0)
+    squared = _dot(along, along)
     sigma = _noise(residuals, along, np.sqrt(squared))
     # (sigma^2 I + a a^T)^(-1/2) = (I - shrink a a^T) / sigma
     shrink = (1 - sigma / np.sqrt(sigma**2 + squared)) / np.maximum(squared, 1e-24)
-    residuals = (residuals - shrink * (along * residuals).sum(0) * along) / sigma
-    distance = np.sqrt((residuals * residuals).sum(0))
+    residuals = (residuals - shrink * _dot(along, residuals) * along) / sigma
+    distance = np.sqrt(_dot(residuals, residuals))
     weight = np.sqrt(np.minimum(1, _HUBER / np.maximum(distance, 1e-12)))
-    J = J - (along[0] * J[:, 0] + along[1] * J[:, 1])[:, None] * (shrink * along)
+    J -= (along[0] * J[:, 0] + along[1] * J[:, 1])[:, None] * (shrink * along)
     J *= weight / (sigma * noise)
-    return J, weight * residuals, sigma
+    return weight * residuals, sigma
+
+
+def _dot(a: Array, b: Array) -> Array:
+    """Products (n,) of vectors (2, n): in half the time of a sum over an axis."""
+    return np.asarray(a[0] * b[0] + a[1] * b[1])
 
 
 def _noise(residuals: Array, along: Array, length: Array) -> float:
@@ -212,9 +251,7 @@ def _noise(residuals: Array, along: Array, length: Array) -> float:
     across = along[0] * residuals[1] - along[1] * residuals[0]
     # where the point is certain, any line will do
     error = np.where(length > 1e-12, across / np.maximum(length, 1e-12), residuals[0])
-    magnitude, middle = np.abs(error), len(error) // 2
-    magnitude.partition(middle)  # np.median takes twice as long
-    return max(float(magnitude[middle]) / 0.6745, 1e-6)  # 0.6745: the median of |N(0, 1)|
+    return max(median(np.abs(error)) / 0.6745, 1e-6)  # 0.6745: the median of |N(0, 1)|
 
 
 def _projected(motions: Array, points_in_cam: Array) -> Array:
@@ -223,14 +260,15 @@ def _projected(motions: Array, points_in_cam: Array) -> Array:
     return np.asarray([motions[0] - x / z * motions[2], motions[1] - y / z * motions[2]] / z)
 
 
-def _jacobian(points_in_cam: Array) -> Array:
-    """Of the projection of points (3, n) at z = 1, by (translation, rotation) left: (6, 2, n)."""
+def _fill_jacobian(J: Array, points_in_cam: Array) -> None:
+    """Of the projection of points (3, n) at z = 1, by (translation, rotation) left: (6, 2, n).
+
+    J has zeros where it is zero.
+    """
     x, y, z = points_in_cam
     u, v = x / z, y / z
-    J = np.zeros((6, 2, len(z)))
     J[0, 0] = J[1, 1] = 1 / z
     J[2] = -u / z, -v / z
     J[3] = -u * v, -1 - v * v
     J[4] = 1 + u * u, u * v
     J[5] = -v, u
-    return J

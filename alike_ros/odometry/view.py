@@ -60,7 +60,9 @@ class View:
 
         bend: what these bearings and depths have, of which its uncertainty is left.
         """
-        x, y, z = turned(self.rays.T, bend.mean, self.rows)
+        rays = np.ones((3, len(self.rows)))
+        rays[:2] = self.bearings.T
+        x, y, z = turned(rays, bend.mean, self.rows)
         return replace(
             self,
             bearings=np.stack([x / z, y / z], axis=1),
