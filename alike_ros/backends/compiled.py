@@ -10,7 +10,9 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import numba
 import numpy as np
+from numba.core.errors import NumbaError
 from numpy.typing import NDArray
 
 from alike_ros import arrays
@@ -56,7 +58,10 @@ class CompiledRuntime:
         self._buffers: _Buffers | None = None
         if not kernels.is_kept():
             log.warning("compiling the network for this processor, once: some ten seconds")
-        self.run(_BLACK)  # now, not at the first image
+        try:
+            self.run(_BLACK)  # now, not at the first image
+        except NumbaError as error:
+            raise ModelError(f"numba {numba.__version__} does not compile: {error}") from error
 
     def run(self, rgb: NDArray[np.uint8]) -> Mapping[str, NDArray[Any]]:
         """Outputs for an image (H, W, 3); the arrays are used again by the next call."""

@@ -192,10 +192,8 @@ class _Code:
 
     def load(self, data: Any, at: Any) -> Any:
         """A vector."""
-        place = self._builder.gep(data, [at])
-        return self._builder.load(
-            self._builder.bitcast(place, _VECTOR.as_pointer()), align=4, typ=_VECTOR
-        )
+        place = self._builder.bitcast(self._builder.gep(data, [at]), _VECTOR.as_pointer())
+        return self._builder.load(place, align=4)
 
     def store(self, vector: Any, data: Any, at: Any) -> None:
         place = self._builder.gep(data, [at])
