@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from alike_ros.backends.forms import FeaturesForm
 from alike_ros.backends.gpu import GraphSource, cuda_options
 from alike_ros.backends.onnx import OnnxExtractor
-from alike_ros.backends.providers import GPU, chain, provider_options
+from alike_ros.backends.providers import GPU, chain, first_that_starts, provider_options
 from alike_ros.config import Config, DetectorConfig
 from alike_ros.data import open_sequence
 from alike_ros.errors import ModelError
@@ -113,9 +113,9 @@ def measure_extraction(
 
     alike-t has the default model's weights, the others have random ones: with these, more pixels
     compete to be keypoints. `folder` takes the exported graphs.
-    Of the config, provider (not auto), precision and threads count. With a provider for GPUs,
-    torch uses the GPU as well if it can, the plain ONNX has the same provider, and our network
-    finds the keypoints itself.
+    Of the config, provider (auto is the best on the CPU), precision and threads count. With a
+    provider for GPUs, torch uses the GPU as well if it can, the plain ONNX has the same provider,
+    and our network finds the keypoints itself.
     """
     import torch
 
@@ -169,7 +169,7 @@ def measure_extraction(
         row[f"{name}_quartiles_ms"] = [times[name].low, times[name].high]
     row["gemm_gflops"] = gemm_gflops
     row["network_efficiency"] = gflops / gemm_gflops
-    row["peak_rss_mb"] = _peak_memory(ours, size, config)
+    row["peak_rss_mb"] = _peak_memory(ours, size, replace(config, provider=extractor.provider))
     return row
 
 
@@ -234,7 +234,11 @@ def _extractor(model: Path, size: tuple[int, int], config: Config) -> OnnxExtrac
     # the score of the 1000th keypoint is the scene's business
     detector = DetectorConfig(top_k=TOP_K, min_score=0.0)
     if config.provider not in GPU:
-        return OnnxExtractor(model, detector, config.provider, config.num_threads)
+
+        def start(provider: str) -> OnnxExtractor:
+            return OnnxExtractor(model, detector, provider, config.num_threads)
+
+        return first_that_starts(config.provider, start, without=GPU)
     form = FeaturesForm.for_detector(size, detector, config.precision)
     graph = GraphSource(model).graph(form)
     options = (

@@ -84,9 +84,11 @@ def _bench(options: argparse.Namespace) -> int:
         return name
 
     num_threads = threads(options.threads)
+    first = first_that_starts(options.provider, start)
     config = Config(
         model=options.model or "",
-        provider=first_that_starts(options.provider, start),
+        # which of those on the CPU is the best depends on the variant
+        provider=first if first in GPU else options.provider,
         precision=options.precision,
         num_threads=num_threads,
     )
