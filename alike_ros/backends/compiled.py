@@ -67,20 +67,21 @@ class CompiledRuntime:
         """Outputs for an image (H, W, 3); the arrays are used again by the next call."""
         if self._buffers is None or self._buffers.shape != rgb.shape[:2]:
             self._buffers = _Buffers(rgb.shape[:2], self._blocks, self._team.size)
-        self._first_block(self._buffers, rgb)
+        self._buffers.image[:] = rgb  # one that may not be written to would be compiled for anew
+        self._first_block(self._buffers)
         for n in range(1, len(self._blocks)):
             self._residual_block(self._buffers, n)
         self._add_levels(self._buffers)
         return self._buffers.outputs
 
-    def _first_block(self, buffers: _Buffers, rgb: NDArray[np.uint8]) -> None:
+    def _first_block(self, buffers: _Buffers) -> None:
         block1, logits, half = buffers.levels[0], buffers.logits[0], buffers.maps[0]
 
         def run(strip: Strip) -> None:
             scratch = buffers.scratch[0][strip.number]
             layers = self._blocks[0]
             kernels.first_block(
-                rgb, strip.start, strip.end, *layers, scratch, block1, logits, half
+                buffers.image, strip.start, strip.end, *layers, scratch, block1, logits, half
             )
 
         self._team.map(run, strips(len(logits), 2, self._team.size))
@@ -119,6 +120,7 @@ class _Buffers:
 
     def __init__(self, shape: tuple[int, ...], blocks: list[_Block], strips: int) -> None:
         self.shape = shape
+        self.image = np.empty((*shape, 3), np.uint8)
         height, width = (side + -side % STRIDE for side in shape)
         channels = [len(block[1].bias) * GROUP for block in blocks]
         depth = len(blocks[0][2].weights) * GROUP

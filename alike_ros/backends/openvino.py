@@ -1,7 +1,8 @@
-"""The inference graph with OpenVINO: the faster of the two on x86-64 processors.
+"""The inference graph with OpenVINO: faster than onnxruntime on x86-64 processors.
 
 alike-t, 640x480, two threads, in turn with onnxruntime: 6.4 : 7.9 ms for the network; of graphs
-before this one alike-s 12.9 : 16.5, alike-n 24.5 : 30.2, alike-l 150 : 160.
+before this one alike-s 12.9 : 16.5, alike-n 24.5 : 30.2, alike-l 150 : 160. Only alike-l needs it:
+the others are faster in kernels of our own (`compiled.py`).
 """
 
 from __future__ import annotations

@@ -14,9 +14,11 @@ pytest.importorskip("numba", reason="numba is not installed")
 
 from alike_ros.backends import kernels
 from alike_ros.backends.compiled import CompiledRuntime
+from alike_ros.backends.compiled_head import describe_keypoints
 from alike_ros.backends.kernels import Axis, fourths, halve, pitch
 from alike_ros.backends.onnx import OnnxExtractor
 from alike_ros.backends.strips import strips
+from alike_ros.config import DetectorConfig
 from alike_ros.resources import share_path
 
 MODEL = str(share_path("models/alike-t.onnx"))
@@ -95,6 +97,20 @@ def test_axis_is_that_of_aligned_corners():
     axis = Axis.between(20, 640)
     np.testing.assert_allclose(axis.cell + axis.fraction, np.linspace(0, 19, 640), atol=1e-5)
     assert axis.cell.max() < 20
+
+
+def test_nothing_is_compiled_for_an_image_later_on():
+    """Images of messages may not be written to, and come in all sizes."""
+    extractor = OnnxExtractor(MODEL, provider="numba")
+    compiled = [kernels.first_block, kernels.residual_block, describe_keypoints]
+    before = [len(function.signatures) for function in compiled]
+    image = blocks(70, 90)
+    image.flags.writeable = False
+    for pixels in (image, image[:, ::-1], image[..., 0], np.zeros((64, 80, 3), np.uint8)):
+        extractor(pixels)
+    extractor.detector = DetectorConfig(sub_pixel=False)
+    assert len(extractor(image)) > 20
+    assert before == [len(function.signatures) for function in compiled] == [1, 1, 1]
 
 
 def test_what_cannot_be_kept_is_compiled_all_the_same():
