@@ -53,6 +53,7 @@ class Motion:
         self._before: Moment | None = None  # tells the velocity
         self._next_before: Moment | None = None
         self._last: Moment | None = None
+        self._velocity = self._turn_rate = np.zeros(3)  # in the camera, a second
 
     @property
     def last(self) -> Moment:
@@ -67,6 +68,12 @@ class Motion:
         elif moment.stamp_ns - self._next_before.stamp_ns >= _TELLING_S * 1e9:
             self._before, self._next_before = self._next_before, moment
         self._last = moment
+        self._velocity = self._turn_rate = np.zeros(3)
+        if self._before is not None:
+            step = inverse(self._before.world_from_cam) @ moment.world_from_cam
+            step_s = (moment.stamp_ns - self._before.stamp_ns) * 1e-9
+            self._velocity = step[:3, 3] / step_s
+            self._turn_rate = rotation_log(step[:3, :3]) / step_s
 
     def bridges(self, stamp_ns: int) -> bool:
         """Whether a prediction still counts."""
@@ -74,16 +81,11 @@ class Motion:
 
     def predicted(self, stamp_ns: int) -> Array:
         """The pose at a time, world_from_cam: at constant velocity, but not for long."""
-        last, before = self.last, self._before
-        turn = self._gyroscope(last.stamp_ns, stamp_ns)
-        if before is None:
-            return last.world_from_cam @ from_Rt(np.eye(3) if turn is None else turn, np.zeros(3))
+        turn = self._gyroscope(self.last.stamp_ns, stamp_ns)
         ahead_s = min(self.gap_s(stamp_ns), self.bridge_s)
-        share = ahead_s * 1e9 / (last.stamp_ns - before.stamp_ns)
-        step = inverse(before.world_from_cam) @ last.world_from_cam
         if turn is None:
-            turn = rotation_exp(share * rotation_log(step[:3, :3]))
-        return last.world_from_cam @ from_Rt(turn, share * step[:3, 3])
+            turn = rotation_exp(ahead_s * self._turn_rate)
+        return self.last.world_from_cam @ from_Rt(turn, ahead_s * self._velocity)
 
     def turn_rate(self, stamp_ns: int) -> Array:
         """Predicted angular velocity (3,), rad/s, in the camera's axes."""
@@ -91,11 +93,7 @@ class Motion:
         turn = self._gyroscope(self.last.stamp_ns, stamp_ns)
         if turn is not None:  # in all of the gap
             return rotation_log(turn) / gap_s
-        last, before = self.last, self._before
-        if before is None or not self.bridge_s:
-            return np.zeros(3)
-        step = inverse(before.world_from_cam) @ last.world_from_cam
-        return rotation_log(step[:3, :3]) / ((last.stamp_ns - before.stamp_ns) * 1e-9)
+        return self._turn_rate if self.bridge_s else np.zeros(3)
 
     def drift(self, stamp_ns: int, distance: float) -> Array:
         """Covariance (6, 6) of the way from the last pose to the predicted one.

@@ -91,11 +91,11 @@ def pose_from_points(
     if not found or not np.isfinite(rotvec).all() or not np.isfinite(t).all():
         return None
     cam_from_world = from_Rt(rotation_exp(np.asarray(rotvec, np.float64)[:, 0]), t)
-    columns = _in_columns(sightings)
+    columns, known = _in_columns(sightings), _Known.of(bent)
     fits: list[_Fit] = []
     start = bent.mean
     for factor, settled in _GATES:
-        fit = _fit(cam_from_world, columns, factor * max_error, bent, start, settled)
+        fit = _fit(cam_from_world, columns, factor * max_error, known, start, settled)
         if fit is None:
             return None
         cam_from_world, start = fit.cam_from_world, fit.bend.mean
@@ -109,7 +109,7 @@ def refine(
 ) -> PoseResult | None:
     """A pose made better, from those within max_error of where it sees them; None as in PnP."""
     columns = _in_columns(sightings)
-    fit = _fit(cam_from_world, columns, max_error, bent, bent.mean)
+    fit = _fit(cam_from_world, columns, max_error, _Known.of(bent), bent.mean)
     if fit is None:
         return None
     return _result(fit, columns, max_error, fit.scaled_covariance(columns))
@@ -119,6 +119,21 @@ def _in_columns(sightings: Sightings) -> Sightings:
     """Points (3, N), spread (3, N) and bearings (2, N), each coordinate in one piece."""
     points, spread, bearings = (np.ascontiguousarray(x.T) for x in sightings[:3])
     return Sightings(points, spread, bearings, sightings.noise, sightings.rows)
+
+
+class _Known(NamedTuple):
+    """A bend before it is seen; is_open: whether it needs an estimate; information (3, 3)."""
+
+    bend: Bend
+    is_open: bool
+    information: Array
+
+    @classmethod
+    def of(cls, bend: Bend) -> _Known:
+        """Of what is known of it."""
+        is_open = bool(np.trace(bend.covariance) > _STRAIGHT**2)
+        information = np.linalg.inv(bend.covariance) if is_open else np.zeros((3, 3))
+        return cls(bend, is_open, np.asarray(information))
 
 
 @dataclass(frozen=True)
@@ -148,7 +163,7 @@ def _fit(
     cam_from_world: Array,
     columns: Sightings,
     max_error: float,
-    bent: Bend,
+    known: _Known,
     bend: Array,
     settled: float = _SETTLED,
 ) -> _Fit | None:
@@ -159,8 +174,6 @@ def _fit(
     estimated. With the pose, beginning at `bend`, goes the bend, as far as its covariance leaves
     it open. A step of less than `settled` standard deviations is the last.
     """
-    is_bent = np.trace(bent.covariance) > _STRAIGHT**2
-    prior = np.linalg.inv(bent.covariance) if is_bent else np.zeros((3, 3))
     for _ in range(_ITERATIONS):
         seen = _seen(cam_from_world, columns, bend)
         inliers = np.nonzero(seen.within(max_error))[0]
@@ -173,27 +186,27 @@ def _fit(
         )
         noise, rows = (x.take(inliers, mode="clip") for x in (columns.noise, columns.rows))
         along = _projected(cam_from_world[:3, :3] @ along, xyz)
-        J = np.zeros((9 if is_bent else 6, 2, len(inliers)))
+        J = np.zeros((9 if known.is_open else 6, 2, len(inliers)))
         _fill_jacobian(J, xyz)
         weighted, sigma = _weigh(J[:6], residuals, along, noise)
-        if is_bent:  # a bend turns what each row sees by its share
+        if known.is_open:  # a bend turns what each row sees by its share
             np.multiply(J[3:6], -rows, out=J[6:])
         flat = J.reshape(len(J), -1)
         H, gradient = flat @ flat.T, flat @ weighted.ravel()
-        if is_bent:
-            H[6:, 6:] += prior
-            gradient[6:] += prior @ (bent.mean - bend)
+        if known.is_open:
+            H[6:, 6:] += known.information
+            gradient[6:] += known.information @ (known.bend.mean - bend)
         try:
             covariance = np.linalg.inv(H)
         except np.linalg.LinAlgError:
             return None
         step = covariance @ gradient
         cam_from_world = from_Rt(rotation_exp(step[3:6]), step[:3]) @ cam_from_world
-        if is_bent:
+        if known.is_open:
             bend = bend + step[6:]
         if gradient @ step < settled**2:
             break
-    found = Bend(bend, covariance[6:, 6:]) if is_bent else bent
+    found = Bend(bend, covariance[6:, 6:]) if known.is_open else known.bend
     own = residuals / (sigma * noise)
     return _Fit(cam_from_world, found, covariance[:6, :6], inliers, own)
 
