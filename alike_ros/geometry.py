@@ -70,11 +70,14 @@ def rotation_exp(rotvec: Array) -> Array:
 def turned(points: NDArray[Any], rotvec: Array, shares: Array) -> Array:
     """Points (3, N), each turned by its share (N,) of a small rotation (3,).
 
-    To second order: of 0.1 rad, 0.0002 are missing.
+    To second order: of 0.1 rad, 0.0002 are missing. Of 0.0001 rad, the first leaves out 5e-9.
     """
     S = skew(rotvec)
     across = S @ points
-    return np.asarray(points + shares * across + shares * shares / 2 * (S @ across))
+    found = points + shares * across
+    if abs(rotvec).max() > 1e-4:
+        found += shares * shares / 2 * (S @ across)
+    return np.asarray(found)
 
 
 def rotation_log(R: Array) -> Array:

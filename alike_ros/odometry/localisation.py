@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -50,7 +51,7 @@ class Located:
         """How many landmarks agree."""
         return len(self.rows)
 
-    @property
+    @cached_property
     def world_from_cam(self) -> Array:
         """The pose."""
         return inverse(self.pose.cam_from_world)

@@ -52,9 +52,11 @@ def score_noise(scores: NDArray[np.float32]) -> Array:
 
     It goes by rank, which means the same to any extractor.
     """
+    by_rank = np.exp(_SCORE * np.linspace(-0.5, 0.5, len(scores)))
+    if (scores[1:] <= scores[:-1]).all():  # best first
+        return np.asarray(by_rank)
     noise = np.empty(len(scores))
-    ranks = np.linspace(-0.5, 0.5, len(scores))
-    noise[np.argsort(-scores, kind="stable")] = np.exp(_SCORE * ranks)
+    noise[np.argsort(-scores, kind="stable")] = by_rank
     return noise
 
 

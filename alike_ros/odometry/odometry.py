@@ -42,6 +42,8 @@ _TRIED = 3
 _CONVINCING = 0.4
 #: how far from its last place, as a share of the distance of what it sees.
 _NEAR = 0.2
+#: One landmark in so many is enough to tell that.
+_SOME = 8
 #: Mono: where two poses explain the first two views, these times the parallax is waited for. A
 #: wrong one gets implausible meanwhile, but before a plane that goes on for ever, none does.
 _AMBIGUOUS = 3
@@ -239,7 +241,8 @@ class VisualOdometry:
         In another place, only some of what should be in view is found. Where the camera was last,
         less will do.
         """
-        points = transform(located.pose.cam_from_world, local_map.positions[located.rows])
+        some = local_map.positions[located.rows[::_SOME]]
+        points = transform(located.pose.cam_from_world, some)
         moved = located.world_from_cam[:3, 3] - self._motion.last.world_from_cam[:3, 3]
         if np.linalg.norm(moved) < _NEAR * median(np.linalg.norm(points, axis=1)):
             return True
