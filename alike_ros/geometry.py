@@ -54,6 +54,8 @@ def rotation_exp(rotvec: Array) -> Array:
     # of single numbers, Python's own functions take a fifth of the time that NumPy's do
     x, y, z = rotvec.tolist()
     angle = math.sqrt(x * x + y * y + z * z)
+    if not math.isfinite(angle):
+        return np.full((3, 3), np.nan)
     half = math.sin(angle / 2)
     small = angle < 1e-8  # where the quotients are what they tend to
     a = 1.0 if small else math.sin(angle) / angle

@@ -72,8 +72,8 @@ def _first(numbers: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
 def pairs_near(points0: NDArray[Any], points1: NDArray[Any], radius: float) -> NDArray[np.int64]:
     """Pairs (P, 2) of points (N, 2) and (M, 2) that are within a radius of each other.
 
-    By a grid with cells as large as the radius, or larger: those of three neighbours in a row have
-    successive numbers.
+    All are finite. By a grid with cells as large as the radius, or larger: those of three
+    neighbours in a row have successive numbers.
     """
     if not len(points0) or not len(points1):
         return np.empty((0, 2), np.int64)

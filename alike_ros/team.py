@@ -47,8 +47,11 @@ class Team:
         elsewhere = os.sched_getaffinity(0) - {here}
         for thread, avoided in self._off.copy().items():
             if avoided != here and elsewhere:
-                os.sched_setaffinity(thread, elsewhere)
-                self._off[thread] = here
+                try:
+                    os.sched_setaffinity(thread, elsewhere)
+                    self._off[thread] = here
+                except OSError:  # it is forbidden, or the processors have changed meanwhile
+                    del self._off[thread]
 
 
 def _join(off: dict[int, int]) -> None:

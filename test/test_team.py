@@ -50,6 +50,13 @@ def test_the_others_keep_off_the_callers_processor(monkeypatch) -> None:
         caller, *others = group.map(_places, range(3))
         assert caller == allowed
         assert others == [allowed - {here} or allowed] * 2
+
+    def forbid(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setaffinity", forbid)
+    monkeypatch.setattr(team, "_processor", lambda: -2)
+    assert len(group.map(_places, range(3))) == 3
     monkeypatch.setattr(team, "_processor", lambda: None)  # of another system
     assert len(group.map(_places, range(3))) == 3
 

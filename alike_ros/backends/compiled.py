@@ -7,21 +7,22 @@ kernels fill all lanes, and what is between two convolutions never leaves the ca
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numba
 import numpy as np
-from numba.core.errors import NumbaError
 from numpy.typing import NDArray
 
 from alike_ros import arrays
 from alike_ros.backends import kernels
 from alike_ros.backends.compiled_head import CompiledHead
-from alike_ros.backends.forms import STRIDE
+from alike_ros.backends.compiling import can_be_kept, is_kept
+from alike_ros.backends.forms import GRAPH_VERSION, STRIDE
 from alike_ros.backends.kernels import Axis, Layer, Scored, Scratch, grouped, grouped_kernel
 from alike_ros.backends.outputs import aligned
-from alike_ros.backends.providers import open_session, threads
+from alike_ros.backends.providers import open_session, size_of, threads
 from alike_ros.backends.simd import GROUP
 from alike_ros.backends.strips import Strip, strips
 from alike_ros.descriptors import Describer, DescriptorHead
@@ -29,7 +30,7 @@ from alike_ros.errors import ModelError
 from alike_ros.team import Team
 
 Float = NDArray[np.float32]
-#: An image.
+#: The smallest image: with it, all is compiled at the start.
 _BLACK = np.zeros((64, 64, 3), np.uint8)
 
 log = logging.getLogger(__name__)
@@ -43,25 +44,23 @@ class CompiledRuntime:
     def __init__(self, model: bytes | str, num_threads: int) -> None:
         session = open_session(model, "cpu", 1, {})  # to read the file, not to run it
         self.metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
-        height, width = session.get_inputs()[0].shape[:2]
-        self.size = (
-            height if isinstance(height, int) else None,
-            width if isinstance(width, int) else None,
-        )
-        if "encoder" not in self.metadata:
-            name = self.metadata.get("variant", "the model")
+        if self.metadata.get("graph") != GRAPH_VERSION:
             raise ModelError(
-                f"{name} has a head of two layers, which is not compiled: take provider auto"
+                "numba runs graphs for images of any size, of this version of alike_ros: "
+                "make one with `alike export`"
             )
+        if "encoder" not in self.metadata:
+            name = self.metadata["variant"]
+            raise ModelError(f"{name} has a head of two layers, which is not compiled")
+        self.size = size_of(session)
         self._blocks = _blocks(arrays.from_json(self.metadata["encoder"]))
         self._team = Team(threads(num_threads))
         self._buffers: _Buffers | None = None
-        if not kernels.is_kept():
-            log.warning("compiling the network for this processor, once: some ten seconds")
-        try:
+        if not is_kept(kernels.first_block):
+            once = "once" if can_be_kept(kernels.first_block) else "as at every start"
+            log.warning("compiling the network for this processor, %s: some ten seconds", once)
+        with _compiling():
             self.run(_BLACK)  # now, not at the first image
-        except NumbaError as error:
-            raise ModelError(f"numba {numba.__version__} does not compile: {error}") from error
 
     def run(self, rgb: NDArray[np.uint8]) -> Mapping[str, NDArray[Any]]:
         """Outputs for an image (H, W, 3); the arrays are used again by the next call."""
@@ -111,14 +110,26 @@ class CompiledRuntime:
         """The head in compiled code."""
         compiled = CompiledHead(head, self._team)
         _, *maps = (output[0] for output in self.run(_BLACK).values())
-        compiled.describe(maps, np.zeros((1, 2), np.float32))  # so that it is compiled as well
+        with _compiling():
+            compiled.describe(maps, np.zeros((1, 2), np.float32))
         return compiled
+
+
+@contextmanager
+def _compiling() -> Iterator[None]:
+    """What goes wrong meanwhile is a ModelError: another provider serves."""
+    try:
+        yield
+    except Exception as error:  # numba's, llvmlite's, or of what is kept on disk
+        reason = f"{type(error).__name__}: {error}"
+        raise ModelError(f"numba {numba.__version__} does not compile: {reason}") from error
 
 
 class _Buffers:
     """All arrays for images of one size."""
 
-    def __init__(self, shape: tuple[int, ...], blocks: list[_Block], strips: int) -> None:
+    def __init__(self, shape: tuple[int, ...], blocks: list[_Block], count: int) -> None:
+        """count: of the strips."""
         self.shape = shape
         self.image = np.empty((*shape, 3), np.uint8)
         height, width = (side + -side % STRIDE for side in shape)
@@ -132,13 +143,12 @@ class _Buffers:
             aligned((*size, d), np.float32) for size, d in zip(sizes, depths, strict=True)
         ]
         rows = [*(h + 2 for h, _ in sizes[1:]), 0]
-        self.maps = [
-            _zeros(*shape) for shape in zip(rows, channels, [*widths[1:], widths[0]], strict=True)
-        ]
+        kinds = zip(rows, channels, [*widths[1:], widths[0]], strict=True)
+        self.maps = [_zeros(*kind) for kind in kinds]
         self.scratch = [
             [
                 Scratch(_zeros(3, 3, w), _zeros(3, c, w), _zeros(2, c, w), _zeros(1, depth, w))
-                for _ in range(strips)
+                for _ in range(count)
             ]
             for c, w in zip(channels, widths, strict=True)
         ]

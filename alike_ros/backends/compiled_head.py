@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from alike_ros.backends.kernels import Axis, compiled
+from alike_ros.backends.compiling import compiled
+from alike_ros.backends.kernels import Axis
 from alike_ros.backends.simd import GROUP, PIXELS, convolve
 from alike_ros.backends.strips import Strip, strips
 from alike_ros.descriptors import DescriptorHead
@@ -99,7 +100,8 @@ def describe_keypoints(
 @compiled
 def corner(keypoint: Float, shape: tuple[int, int, int]) -> tuple[int, int]:
     """The pixel at the top left of a keypoint, that has a right and a lower neighbour."""
-    return min(int(keypoint[0]), shape[1] - 2), min(int(keypoint[1]), shape[0] - 2)
+    x, y = max(int(keypoint[0]), 0), max(int(keypoint[1]), 0)  # NaN is far below 0
+    return min(x, shape[1] - 2), min(y, shape[0] - 2)
 
 
 @compiled

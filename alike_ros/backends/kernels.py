@@ -10,40 +10,17 @@ Kernels are (groups, channels, taps, GROUP) and biases (groups, GROUP), see `sim
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from alike_ros.backends.compiling import compiled
 from alike_ros.backends.simd import GROUP, LANES, PIXELS, TOGETHER, convolve, interleave, score
 
 Float = NDArray[np.float32]
 #: Numbers before a row's first pixel: a cache line.
 MARGIN = 16
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def compiled(function: F) -> F:
-    """Compiles at the first call, without the lock that Python's threads share.
-
-    What was compiled is kept on disk, if there is a folder that can be written to.
-    """
-    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
-    try:
-        found: F = njit(cache=True, **options)(function)
-    except RuntimeError:
-        found = njit(**options)(function)
-    return found
-
-
-def is_kept() -> bool:
-    """Whether these kernels were compiled before, and are on disk; they may be of another day."""
-    folder = first_block.stats.cache_path  # type: ignore[attr-defined]
-    return folder is not None and any(Path(folder).glob(f"{Path(__file__).stem}.first_block*"))
 
 
 def pitch(width: int) -> int:
@@ -115,7 +92,7 @@ def first_block(
     logits: Float,
     half: Float,
 ) -> None:
-    """Block 1 in rows [start, end), which are even, of a padded image (h, w, 3).
+    """Block 1 in rows [start, end), multiples of 2, of a padded image (h, w, 3).
 
     Writes block 1 (H, W, C), level 1's logits (H, W), and the maximum of 2x2 pixels, a map.
     """
@@ -153,10 +130,10 @@ def residual_block(
     logits: Float,
     quarter: Float,
 ) -> None:
-    """A block of 2 to 4 in rows [start, end), which are fourths, of the map before it.
+    """A block of 2 to 4 in rows [start, end).
 
     Writes the level (h, w, dim/4), its logits (h, w), and the maximum of 4x4 pixels, a map, unless
-    that has no rows.
+    that has no rows; else start and end are multiples of 4.
     """
     ring, block = scratch.ring, scratch.block
     height, width = logits.shape
@@ -218,7 +195,7 @@ def load_row(image: NDArray[np.uint8], y: int, pixels: Float) -> None:
 def convolve_row(
     source: Float,
     top: int,
-    ring: int,
+    kept: int,
     layer: Layer,
     also: Float,
     also_row: int,
@@ -226,14 +203,14 @@ def convolve_row(
     target_row: int,
     width: int,
 ) -> None:
-    """A layer in one row, relu included.
+    """A layer in one row, relu included; a kernel of no channels leaves its map unread.
 
-    top: the row of `source` above it; `ring` rows are a ring, unless that is 0.
+    top: the row of `source` above it, of which that many are kept, row y at y % kept; 0: all.
     """
     channels, length = source.shape[1:]
     rows = top, top + 1, top + 2
-    if ring > 0:
-        rows = top % ring, (top + 1) % ring, (top + 2) % ring
+    if kept > 0:
+        rows = top % kept, (top + 1) % kept, (top + 2) % kept
     size = channels * length
     also_size = also.shape[1] * also.shape[2]
     target_length = target.shape[2]

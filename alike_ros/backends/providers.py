@@ -39,13 +39,17 @@ def available() -> list[str]:
     listed = onnxruntime.get_available_providers()
     found = [name for name in GPU if NAMES[name] in listed]
     found += [name for name in _LIBRARIES if importlib.util.find_spec(name)]
-    return found + [name for name in ("cpu",) if NAMES[name] in listed]
+    return [*found, "cpu"] if NAMES["cpu"] in listed else found
 
 
 def best_on_cpu() -> str:
-    """What `auto` takes where there is no GPU; the libraries were measured on x86-64 only."""
-    known_faster = platform.machine() in ("x86_64", "AMD64")
-    return [*(name for name in available() if known_faster and name in _LIBRARIES), "cpu"][0]
+    """What `auto` begins with where there is no GPU."""
+    return next((name for name in available() if name in _faster()), "cpu")
+
+
+def _faster() -> tuple[str, ...]:
+    """The libraries that are known to be faster than onnxruntime: measured on x86-64 only."""
+    return _LIBRARIES if platform.machine() in ("x86_64", "AMD64") else ()
 
 
 def first_that_starts(
@@ -63,9 +67,8 @@ def first_that_starts(
                 f"{_INSTALL.get(provider, 'pip install onnxruntime')}, or take provider auto"
             )
         return start(provider)
-    libraries = _LIBRARIES if best_on_cpu() != "cpu" else ()
-    better = [name for name in available() if name in (*GPU, *libraries)]
-    for name in [name for name in better if name not in without]:
+    wanted = [name for name in available() if name in (*GPU, *_faster())]
+    for name in [name for name in wanted if name not in without]:
         try:
             return start(name)
         except ModelError as error:
@@ -116,6 +119,13 @@ def chain(provider: str, options: dict[str, str]) -> list[tuple[str, dict[str, s
     if provider == "tensorrt" and NAMES["cuda"] in onnxruntime.get_available_providers():
         chosen.append((NAMES["cuda"], provider_options("cuda")))
     return chosen
+
+
+def size_of(session: onnxruntime.InferenceSession) -> tuple[int | None, int | None]:
+    """Height and width of the images that a graph takes; None is any."""
+    sides = session.get_inputs()[0].shape[:2]
+    height, width = (side if isinstance(side, int) else None for side in sides)
+    return height, width
 
 
 def open_session(

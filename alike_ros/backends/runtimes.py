@@ -17,6 +17,7 @@ from alike_ros.backends.providers import (
     first_that_starts,
     open_session,
     provider_options,
+    size_of,
 )
 from alike_ros.descriptors import Describer, DescriptorHead
 from alike_ros.errors import ModelError
@@ -70,7 +71,7 @@ def open_runtime(
         if name == "numba":
             try:
                 from alike_ros.backends.compiled import CompiledRuntime
-            except ImportError as error:
+            except Exception as error:  # llvmlite's are not all ImportErrors
                 raise ModelError(f"numba cannot be imported: {error}") from error
             return CompiledRuntime(model, num_threads)
         return OnnxRuntime(model, name, num_threads, options)
@@ -107,9 +108,7 @@ class OnnxRuntime:
     @property
     def size(self) -> tuple[int | None, int | None]:
         """Height and width of the images; None takes any."""
-        sides = self._session.get_inputs()[0].shape[:2]
-        height, width = (side if isinstance(side, int) else None for side in sides)
-        return height, width
+        return size_of(self._session)
 
     def run(self, rgb: NDArray[np.uint8]) -> Mapping[str, NDArray[Any]]:
         """Outputs for an image (H, W, 3); the arrays are used again by the next call."""

@@ -14,20 +14,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import llvmlite.binding
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, config
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
 
 def _registers() -> tuple[int, int]:
-    """Numbers in a vector, and channels of a tile: its sums take at most half of the registers."""
-    if config.CPU_FEATURES is None:
-        found = llvmlite.binding.get_host_cpu_features()
-        features = {name for name, is_there in found.items() if is_there}
-    else:  # what numba was told to compile for
-        features = {name[1:] for name in config.CPU_FEATURES.split(",") if name[:1] == "+"}
+    """Numbers in a vector, and channels of a tile: its sums take at most half of the registers.
+
+    Of what numba compiles for: this processor, or what its variables say.
+    """
+    told = config.CPU_FEATURES
+    listed = get_host_cpu_features() if told is None else told
+    features = {name[1:] for name in listed.split(",") if name[:1] == "+"}
     if "avx512f" in features:
         return 16, 8
     if "avx2" in features:

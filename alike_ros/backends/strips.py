@@ -15,7 +15,7 @@ class Strip(NamedTuple):
 
 
 def strips(rows: int, unit: int, count: int) -> list[Strip]:
-    """All rows, in at most so many strips of nearly as many whole units each."""
+    """Rows, a multiple of unit, in at most so many strips of nearly as many whole units each."""
     units = rows // unit
     bounds = sorted({units * i // count * unit for i in range(count + 1)})
     return [Strip(i, start, end) for i, (start, end) in enumerate(pairwise(bounds))]

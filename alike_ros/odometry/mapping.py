@@ -90,9 +90,9 @@ class Mapper:
 
     def _recognise(self, keyframe: Keyframe) -> None:
         """Known landmarks at keypoints that have none: the pose is known, the gate is narrow."""
-        rows = np.setdiff1d(np.arange(len(self._map)), keyframe.rows)
+        in_view = self._map.in_view(keyframe.cam_from_world, self.sensor.half_size)
+        rows = np.setdiff1d(in_view, keyframe.rows)
         points = transform(keyframe.cam_from_world, self._map.positions[rows])
-        rows, points = rows[points[:, 2] > 0], points[points[:, 2] > 0]
         free = np.nonzero(keyframe.landmarks < 0)[0]
         i, j = match_pairs(
             self._map.descriptors[rows],

@@ -235,7 +235,7 @@ def _seen(cam_from_world: Array, columns: Sightings, bend: Array) -> _Seen:
 
 
 def _weigh(J: Array, residuals: Array, along: Array, noise: Array) -> tuple[Array, float]:
-    """Residuals (2, n) of unit covariance, but for Huber's weights; the same for J (6, 2, n).
+    """Residuals (2, n) of unit covariance, but for Huber's weights; J (6, 2, n) becomes such, too.
 
     The covariance of a residual is (sigma noise)^2 I + along along^T: the keypoint's, of relative
     noise (n,) and with sigma estimated, and that of the point, one standard deviation of which the
@@ -274,9 +274,9 @@ def _projected(motions: Array, points_in_cam: Array) -> Array:
 
 
 def _fill_jacobian(J: Array, points_in_cam: Array) -> None:
-    """Of the projection of points (3, n) at z = 1, by (translation, rotation) left: (6, 2, n).
+    """Writes that of the projection of points (3, n) at z = 1, by (translation, rotation) left.
 
-    J has zeros where it is zero.
+    J (6 or more, 2, n) comes full of zeros.
     """
     x, y, z = points_in_cam
     u, v = x / z, y / z

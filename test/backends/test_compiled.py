@@ -7,18 +7,21 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
 from blocks import blocks
 
 pytest.importorskip("numba", reason="numba is not installed")
 
-from alike_ros.backends import kernels
+from alike_ros.backends import compiling, kernels, load_extractor
 from alike_ros.backends.compiled import CompiledRuntime
 from alike_ros.backends.compiled_head import describe_keypoints
+from alike_ros.backends.forms import FEATURES_VERSION
 from alike_ros.backends.kernels import Axis, fourths, halve, pitch
 from alike_ros.backends.onnx import OnnxExtractor
 from alike_ros.backends.strips import strips
 from alike_ros.config import DetectorConfig
+from alike_ros.errors import ModelError
 from alike_ros.resources import share_path
 
 MODEL = str(share_path("models/alike-t.onnx"))
@@ -113,16 +116,50 @@ def test_nothing_is_compiled_for_an_image_later_on():
     assert before == [len(function.signatures) for function in compiled] == [1, 1, 1]
 
 
+@pytest.mark.parametrize("kernel", ["kernels.first_block", "compiled_head.describe_keypoints"])
+def test_auto_goes_on_where_it_does_not_compile(monkeypatch, caplog, kernel):
+    """An llvmlite of another version, a file that is kept but broken."""
+
+    def fail(*_):
+        raise EOFError("Ran out of input")
+
+    monkeypatch.setattr(f"alike_ros.backends.{kernel}", fail)
+    monkeypatch.setattr("alike_ros.backends.compiled.is_kept", lambda _: True)
+    with pytest.raises(ModelError, match=r"numba .* does not compile: EOFError: Ran out"):
+        OnnxExtractor(MODEL, provider="numba")
+    extractor = load_extractor()
+    assert extractor.provider != "numba"
+    assert len(extractor(blocks(90, 134))) > 50
+    assert "provider numba does not start" in caplog.text
+
+
+def test_a_graph_of_one_size_for_gpus_is_refused(tmp_path):
+    model = onnx.load(MODEL)
+    entry = next(item for item in model.metadata_props if item.key == "graph")
+    entry.value = FEATURES_VERSION
+    onnx.save(model, tmp_path / "features.onnx")
+    with pytest.raises(ModelError, match="numba runs graphs for images of any size"):
+        OnnxExtractor(tmp_path / "features.onnx", provider="numba")
+
+
 def test_what_cannot_be_kept_is_compiled_all_the_same():
     """Of a source that is no file, as where no folder can be written to."""
     names = {}
     exec("def twice(x):\n    return 2 * x", names)
-    assert kernels.compiled(names["twice"])(21) == 42
+    twice = compiling.compiled(names["twice"])
+    assert twice(21) == 42
+    assert not compiling.can_be_kept(twice)
+    assert not compiling.is_kept(twice)
 
 
 def test_it_says_that_it_compiles_once(monkeypatch, caplog):
     CompiledRuntime(MODEL, 1)
+    caplog.clear()
+    CompiledRuntime(MODEL, 1)
     assert not caplog.text
-    monkeypatch.setattr(kernels, "is_kept", lambda: False)
+    monkeypatch.setattr("alike_ros.backends.compiled.is_kept", lambda _: False)
     CompiledRuntime(MODEL, 1)
     assert "compiling the network for this processor, once" in caplog.text
+    monkeypatch.setattr("alike_ros.backends.compiled.can_be_kept", lambda _: False)
+    CompiledRuntime(MODEL, 1)
+    assert "as at every start" in caplog.text
