@@ -146,5 +146,8 @@ def triangulate(bearings0: Array, bearings1: Array, cam1_from_cam0: Array) -> Ar
 def parallax_deg(points: Array, centre0: Array, centre1: Array) -> Array:
     """Angles (N,) between the rays from two camera centres (3,) to points (N, 3), degrees."""
     ray0, ray1 = points - centre0, points - centre1
-    cosine = (ray0 * ray1).sum(1) / np.linalg.norm(ray0, axis=1) / np.linalg.norm(ray1, axis=1)
+    product, square0, square1 = (
+        np.einsum("nd,nd->n", a, b) for a, b in ((ray0, ray1), (ray0, ray0), (ray1, ray1))
+    )
+    cosine = product / np.sqrt(square0 * square1)
     return np.asarray(np.degrees(np.arccos(np.clip(cosine, -1, 1))))

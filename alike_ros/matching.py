@@ -79,10 +79,10 @@ def pairs_near(points0: NDArray[Any], points1: NDArray[Any], radius: float) -> N
         return np.empty((0, 2), np.int64)
     if len(points0) > len(points1):  # what looks for neighbours costs more than what is found
         return pairs_near(points1, points0, radius)[:, ::-1]
-    corner = points1.min(axis=0)
-    extent = points1.max(axis=0) - corner
-    side = max(radius, extent.max() / _MOST_CELLS)
-    size = np.floor(extent / side) + 1
+    axes = np.ascontiguousarray(points1.T)  # of each, the largest is found in a tenth of the time
+    corner, end = np.array([(axis.min(), axis.max()) for axis in axes]).T
+    side = max(radius, (end - corner).max() / _MOST_CELLS)
+    size = np.floor((end - corner) / side) + 1
     # three empty cells on either side, so that no row runs into the next
     width, height = (int(cells) + 6 for cells in size)
     number0, number1 = (
@@ -97,38 +97,33 @@ def pairs_near(points0: NDArray[Any], points1: NDArray[Any], radius: float) -> N
     np.cumsum(np.bincount(number1, minlength=width * height), out=start[1:])
     middle = (number0[:, None] + [-width, 0, width]).ravel()
     first = start.take(middle - 1)
-    i, j = _ranges(first, start.take(middle + 2) - first, order)
-    i //= 3
-    (x0, y0), (x1, y1) = points0.T.copy(), points1.T.copy()
-    # "clip" spares a check of each index
-    dx, dy = (
-        x0.take(i, mode="clip") - x1.take(j, mode="clip"),
-        y0.take(i, mode="clip") - y1.take(j, mode="clip"),
+    i, place = _ranges(np.arange(len(points0)).repeat(3), first, start.take(middle + 2) - first)
+    # as complex numbers, half as many to look up; "clip" spares a check of each index
+    at0, at1 = (
+        np.ascontiguousarray(points, np.float64).view(complex)[:, 0]
+        for points in (points0, points1)
     )
-    near = np.nonzero(dx * dx + dy * dy < radius**2)[0]
-    return np.stack([i[near], j[near]], axis=1)
+    away = at0.take(i, mode="clip") - at1.take(order).take(place, mode="clip")
+    near = np.nonzero(away.real**2 + away.imag**2 < radius**2)[0]
+    return np.stack([i[near], order[place[near]]], axis=1)
 
 
 def pairs_between(
     low0: NDArray[Any], high0: NDArray[Any], values1: NDArray[Any]
 ) -> NDArray[np.int64]:
     """Pairs (P, 2) of intervals (N,) and the values (M,) that lie in them, by sorting."""
-    return np.stack(_between(low0, high0, values1), axis=1)
-
-
-def _between(
-    low0: NDArray[Any], high0: NDArray[Any], values1: NDArray[Any]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     order = np.argsort(values1)
     ascending = values1[order]
     first = np.searchsorted(ascending, low0)
-    return _ranges(first, np.searchsorted(ascending, high0, side="right") - first, order)
+    count = np.searchsorted(ascending, high0, side="right") - first
+    i, place = _ranges(np.arange(len(low0)), first, count)
+    return np.stack([i, order[place]], axis=1)
 
 
 def _ranges(
-    first: NDArray[np.int64], count: NDArray[np.int64], order: NDArray[np.int64]
+    owners: NDArray[np.int64], first: NDArray[np.int64], count: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs of the number of a range (N,) and each entry of `order` that is in it."""
-    ranges = np.repeat(np.arange(len(first)), count)
-    start = np.repeat(first - (np.cumsum(count) - count), count)
-    return ranges, order[start + np.arange(len(ranges))]
+    """Pairs of the owner of a range (N,) and each number that is in it."""
+    numbers = np.repeat(first - (np.cumsum(count) - count), count)
+    numbers += np.arange(len(numbers))
+    return np.repeat(owners, count), numbers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,23 +32,24 @@ class Keyframe:
     covariance: Array
     exposure: Exposure | None = None  # None: how the camera turned is not known yet
     stretch: Array = field(default_factory=lambda: np.zeros((6, 5)))
-    view: View = field(init=False)
     landmarks: Rows = field(init=False)
     last_used: int = 0  # the number of the frame that was last tracked by it
     most_inliers: int = 1  # that any frame shared with it
 
     def __post_init__(self) -> None:
         self.landmarks = np.full(len(self.bent.bearings), -1, np.int64)
-        self.view = (
-            self.bent if self.exposure is None else self.bent.straightened(self.exposure.bend)
-        )
+
+    @cached_property
+    def view(self) -> View:
+        """Its view as a global shutter would have taken it."""
+        return self.bent if self.exposure is None else self.bent.straightened(self.exposure.bend)
 
     def straighten(self, readout_s: float) -> None:
         """The view as a global shutter would have taken it, if its rows took this long to read."""
         exposure = self.exposure
         if exposure is not None and abs(exposure.readout_s - readout_s) > _SAME_S:
             self.exposure = replace(exposure, readout_s=readout_s)
-            self.view = self.bent.straightened(self.exposure.bend)
+            self.__dict__.pop("view", None)  # another one from now on
 
     @property
     def rows(self) -> Rows:

@@ -283,11 +283,11 @@ class VisualOdometry:
         tracked.last_used = self._frame
         stretched = self.config.tracking.calibration_error * tracked.stretch
         pose, covariance = tracked.world_from_cam, tracked.covariance + stretched @ stretched.T
-        self._motion.remember(Moment(tracked.view.stamp_ns, pose, covariance))
+        self._motion.remember(Moment(tracked.bent.stamp_ns, pose, covariance))
         self._last_inliers = num_inliers
         self._missed_frames = self._lost_frames = 0
         return self._estimate(
-            tracked.view,
+            tracked.bent,
             Status.TRACKING,
             world_from_cam=pose,
             covariance=covariance,
