@@ -25,7 +25,7 @@ _STRAIGHT = 1e-5
 _SAMPLED = 400
 #: Gates of the refinement after RANSAC, in multiples of the largest error, and in how many
 #: standard deviations the pose settles in each: the next one goes on from there.
-_GATES = ((4, 1.0), (1, _SETTLED))
+_GATES = ((4, 1.0), (2, 1.0), (1, _SETTLED))
 
 
 class Sightings(NamedTuple):
