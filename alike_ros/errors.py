@@ -13,5 +13,9 @@ class ModelError(AlikeError):
     """A model file, or the provider that should run it, cannot be used."""
 
 
+class CompileError(ModelError):
+    """Code that numba should compile for this processor cannot be used."""
+
+
 class DataError(AlikeError):
     """Input data are missing, unreadable or of the wrong shape."""

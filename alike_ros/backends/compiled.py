@@ -6,25 +6,22 @@ kernels fill all lanes, and what is between two convolutions never leaves the ca
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from alike_ros import arrays
 from alike_ros.backends import kernels
-from alike_ros.backends.compiled_head import CompiledHead
-from alike_ros.backends.compiling import can_be_kept, is_kept
+from alike_ros.backends.compiled_head import CompiledHead, describe_keypoints
 from alike_ros.backends.forms import GRAPH_VERSION, STRIDE
 from alike_ros.backends.kernels import Axis, Layer, Scored, Scratch, grouped, grouped_kernel
 from alike_ros.backends.outputs import aligned
 from alike_ros.backends.providers import open_session, size_of, threads
 from alike_ros.backends.simd import GROUP
 from alike_ros.backends.strips import Strip, strips
+from alike_ros.compiling import compiling
 from alike_ros.descriptors import Describer, DescriptorHead
 from alike_ros.errors import ModelError
 from alike_ros.team import Team
@@ -32,8 +29,6 @@ from alike_ros.team import Team
 Float = NDArray[np.float32]
 #: The smallest image: with it, all is compiled at the start.
 _BLACK = np.zeros((64, 64, 3), np.uint8)
-
-log = logging.getLogger(__name__)
 
 
 class CompiledRuntime:
@@ -56,10 +51,7 @@ class CompiledRuntime:
         self._blocks = _blocks(arrays.from_json(self.metadata["encoder"]))
         self._team = Team(threads(num_threads))
         self._buffers: _Buffers | None = None
-        if not is_kept(kernels.first_block):
-            once = "once" if can_be_kept(kernels.first_block) else "as at every start"
-            log.warning("compiling the network for this processor, %s: some ten seconds", once)
-        with _compiling():
+        with compiling("the network", 10, kernels.first_block):
             self.run(_BLACK)  # now, not at the first image
 
     def run(self, rgb: NDArray[np.uint8]) -> Mapping[str, NDArray[Any]]:
@@ -110,19 +102,9 @@ class CompiledRuntime:
         """The head in compiled code."""
         compiled = CompiledHead(head, self._team)
         _, *maps = (output[0] for output in self.run(_BLACK).values())
-        with _compiling():
+        with compiling("the descriptors", 2, describe_keypoints):
             compiled.describe(maps, np.zeros((1, 2), np.float32))
         return compiled
-
-
-@contextmanager
-def _compiling() -> Iterator[None]:
-    """What goes wrong meanwhile is a ModelError: another provider serves."""
-    try:
-        yield
-    except Exception as error:  # numba's, llvmlite's, or of what is kept on disk
-        reason = f"{type(error).__name__}: {error}"
-        raise ModelError(f"numba {numba.__version__} does not compile: {reason}") from error
 
 
 class _Buffers:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from alike_ros.backends.compiling import compiled
 from alike_ros.backends.kernels import Axis
 from alike_ros.backends.simd import GROUP, PIXELS, convolve
 from alike_ros.backends.strips import Strip, strips
+from alike_ros.compiling import compiled
 from alike_ros.descriptors import DescriptorHead
 from alike_ros.team import Team
 

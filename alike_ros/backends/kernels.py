@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from alike_ros.backends.compiling import compiled
 from alike_ros.backends.simd import GROUP, LANES, PIXELS, TOGETHER, convolve, interleave, score
+from alike_ros.compiling import compiled
 
 Float = NDArray[np.float32]
 #: Numbers before a row's first pixel: a cache line.

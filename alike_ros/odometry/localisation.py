@@ -14,7 +14,8 @@ from alike_ros.geometry import Array, inverse, transform
 from alike_ros.matching import match_pairs, pairs_near, similarities
 from alike_ros.odometry.local_map import Keyframe, LocalMap, Rows
 from alike_ros.odometry.noise import match_noise
-from alike_ros.odometry.pose import PoseResult, Sightings, pose_from_points
+from alike_ros.odometry.pose import PoseResult, pose_from_points
+from alike_ros.odometry.reprojection import Sightings
 from alike_ros.odometry.sensor import Sensor
 from alike_ros.odometry.view import View
 

@@ -31,6 +31,7 @@ from alike_ros.odometry.localisation import Located, Matcher, locate
 from alike_ros.odometry.mapping import Mapper
 from alike_ros.odometry.motion import Gyroscope, Moment, Motion, no_gyroscope
 from alike_ros.odometry.noise import median
+from alike_ros.odometry.reprojection import fastest
 from alike_ros.odometry.sensor import Sensor
 from alike_ros.odometry.shutter import Exposure, Shutter
 from alike_ros.odometry.two_views import relative_covariance, relative_pose
@@ -70,6 +71,7 @@ class VisualOdometry:
         gyroscope: Gyroscope = no_gyroscope,
     ) -> None:
         """background: bundle adjustment in a process of its own; else every frame waits for it."""
+        fastest()  # compiles now, not at the first image
         self._sensor = Sensor(camera, config)
         self._cameras = camera
         self._match = match

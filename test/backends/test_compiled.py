@@ -13,7 +13,8 @@ from blocks import blocks
 
 pytest.importorskip("numba", reason="numba is not installed")
 
-from alike_ros.backends import compiling, kernels, load_extractor
+from alike_ros import compiling
+from alike_ros.backends import kernels, load_extractor
 from alike_ros.backends.compiled import CompiledRuntime
 from alike_ros.backends.compiled_head import describe_keypoints
 from alike_ros.backends.forms import FEATURES_VERSION
@@ -124,7 +125,7 @@ def test_auto_goes_on_where_it_does_not_compile(monkeypatch, caplog, kernel):
         raise EOFError("Ran out of input")
 
     monkeypatch.setattr(f"alike_ros.backends.{kernel}", fail)
-    monkeypatch.setattr("alike_ros.backends.compiled.is_kept", lambda _: True)
+    monkeypatch.setattr("alike_ros.compiling.is_kept", lambda _: True)
     with pytest.raises(ModelError, match=r"numba .* does not compile: EOFError: Ran out"):
         OnnxExtractor(MODEL, provider="numba")
     extractor = load_extractor()
@@ -157,9 +158,9 @@ def test_it_says_that_it_compiles_once(monkeypatch, caplog):
     caplog.clear()
     CompiledRuntime(MODEL, 1)
     assert not caplog.text
-    monkeypatch.setattr("alike_ros.backends.compiled.is_kept", lambda _: False)
+    monkeypatch.setattr("alike_ros.compiling.is_kept", lambda _: False)
     CompiledRuntime(MODEL, 1)
     assert "compiling the network for this processor, once" in caplog.text
-    monkeypatch.setattr("alike_ros.backends.compiled.can_be_kept", lambda _: False)
+    monkeypatch.setattr("alike_ros.compiling.can_be_kept", lambda _: False)
     CompiledRuntime(MODEL, 1)
     assert "as at every start" in caplog.text

@@ -48,6 +48,15 @@ def test_metric_modes_follow_the_camera(mode):
     assert max(error) < 0.02  # 1 % of 2.6 m; measured 0.004 (rgbd), 0.006 (stereo)
 
 
+@pytest.mark.parametrize("mode", ["mono", "rgbd", "stereo"])
+def test_nothing_is_compiled_for_a_frame_later_on(mode):
+    pytest.importorskip("numba", reason="numba is not installed")
+    from alike_ros.odometry.compiled_reprojection import find_inliers, weigh
+
+    follow(mode, walk(60))
+    assert len(find_inliers.signatures) == len(weigh.signatures) == 1
+
+
 def test_mono_follows_the_camera_up_to_scale():
     poses = walk(60)
     estimates = follow("mono", poses)

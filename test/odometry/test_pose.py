@@ -12,7 +12,8 @@ from alike_ros.geometry import (
     rotation_log,
     transform,
 )
-from alike_ros.odometry.pose import Sightings, pose_from_points, refine
+from alike_ros.odometry.pose import pose_from_points, refine
+from alike_ros.odometry.reprojection import Sightings
 from alike_ros.odometry.shutter import Bend
 
 TRUE = from_Rt(rotation_exp(np.array([0.05, -0.1, 0.02])), np.array([0.2, -0.1, 0.3]))

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numba
 from numba import config, njit
 
+from alike_ros.errors import CompileError
 from alike_ros.resources import cache_dir
 
 F = TypeVar("F", bound=Callable[..., Any])
 #: All that is compiled; numba itself only looks at the file that a function is in.
-_SOURCES = ("simd.py", "kernels.py", "compiled_head.py")
+_SOURCES = (
+    "backends/simd.py",
+    "backends/kernels.py",
+    "backends/compiled_head.py",
+    "odometry/compiled_reprojection.py",
+)
+
+log = logging.getLogger(__name__)
 
 
 def compiled(function: F) -> F:
@@ -30,6 +41,22 @@ def compiled(function: F) -> F:
     finally:
         config.CACHE_DIR = theirs
     return found
+
+
+@contextmanager
+def compiling(what: str, seconds: int, function: Any) -> Iterator[None]:
+    """Says first that it takes seconds, unless the function is kept on disk.
+
+    CompileError: what goes wrong meanwhile.
+    """
+    if not is_kept(function):
+        once = "once" if can_be_kept(function) else "as at every start"
+        log.warning("compiling %s for this processor, %s: some %d s", what, once, seconds)
+    try:
+        yield
+    except Exception as error:  # numba's, llvmlite's, or of what is kept on disk
+        reason = f"{type(error).__name__}: {error}"
+        raise CompileError(f"numba {numba.__version__} does not compile: {reason}") from error
 
 
 def is_kept(function: Any) -> bool:
