@@ -13,14 +13,7 @@ from alike_ros.camera import Camera, StereoCamera
 from alike_ros.config import Config
 from alike_ros.errors import DataError
 from alike_ros.features import Features
-from alike_ros.geometry import (
-    Array,
-    inverse,
-    parallax_deg,
-    rotation_log,
-    transform,
-    triangulate,
-)
+from alike_ros.geometry import Array, inverse, rotation_log, transform
 from alike_ros.matching import match_mutual
 from alike_ros.odometry.adjuster import Background, adjust_now
 from alike_ros.odometry.estimate import Estimate, Status
@@ -34,7 +27,7 @@ from alike_ros.odometry.noise import median
 from alike_ros.odometry.reprojection import fastest
 from alike_ros.odometry.sensor import Sensor
 from alike_ros.odometry.shutter import Exposure, Shutter
-from alike_ros.odometry.two_views import relative_covariance, relative_pose
+from alike_ros.odometry.start import Start, start
 from alike_ros.odometry.view import View
 
 #: Keyframes that a lost frame is matched with; other ones at the next frame.
@@ -45,12 +38,6 @@ _CONVINCING = 0.4
 _NEAR = 0.2
 #: One landmark in so many is enough to tell that.
 _SOME = 8
-#: Mono: where two poses explain the first two views, these times the parallax is waited for. A
-#: wrong one gets implausible meanwhile, but before a plane that goes on for ever, none does.
-_AMBIGUOUS = 3
-#: Mono: a map starts with a pose on which this share of the matches agrees. Fewer agree on a wrong
-#: one: by chance, where two views have little in common, or as cars that pass a camera at rest do.
-_AGREEING = 0.4
 
 
 class VisualOdometry:
@@ -187,43 +174,19 @@ class VisualOdometry:
         return int(view.is_sure.sum()) if self._sensor.is_metric else len(view.bearings)
 
     def _initialise(self, view: View, local_map: LocalMap) -> Estimate:
-        """Mono: the first landmarks, from two views with enough parallax.
-
-        The unit of length is the distance of these two views' cameras.
-        """
-        first = local_map.keyframes[0]
-        floor = self.config.matching.min_similarity
-        matches = self._match(first.view.descriptors, view.descriptors, floor)
-        bearings0, bearings1 = first.view.bearings[matches[:, 0]], view.bearings[matches[:, 1]]
-        result = relative_pose(bearings0, bearings1, self._sensor.max_error)
-        if result is None or result.num_inliers < self.config.tracking.min_inliers:
-            return self._restart(view, len(matches))
-        if result.num_inliers < _AGREEING * len(matches):
-            # of views that hardly differ, a later one tells the pose
-            moved = np.median(np.linalg.norm(bearings1 - bearings0, axis=1))
-            if moved < self._sensor.max_error:
-                return self._estimate(view, Status.INITIALISING, num_matches=len(matches))
-            return self._restart(view, len(matches))
-        points = triangulate(bearings0, bearings1, result.cam1_from_cam0)[result.inliers]
-        first_from_cam = inverse(result.cam1_from_cam0)
-        parallax = parallax_deg(points, np.zeros(3), first_from_cam[:3, 3])
-        enough = self.config.keyframe.start_parallax_deg * (1 if result.is_unique else _AMBIGUOUS)
-        if np.median(parallax) < enough:
-            return self._estimate(view, Status.INITIALISING, num_matches=len(matches))
-        gap_s = (view.stamp_ns - first.view.stamp_ns) * 1e-9
-        first.exposure = Exposure(rotation_log(first_from_cam[:3, :3]) / gap_s, np.zeros(3), 0.0)
-        pose = first.world_from_cam @ first_from_cam
-        agreeing = (bearings[result.inliers] for bearings in (bearings0, bearings1))
-        own = relative_covariance(result.cam1_from_cam0, *agreeing)
-        covariance = own + carried(first, pose)
-        second = Keyframe(view, pose, covariance, first.exposure, stretch(first, pose))
-        self._mapper.insert_pair(second, matches[result.inliers])
-        return self._moved_on(second, own, True, len(matches), result.num_inliers)
-
-    def _restart(self, view: View, num_matches: int) -> Estimate:
-        """Mono: the first view is out of sight, so the map starts here."""
-        self._map = None
-        return replace(self._start(view), num_matches=num_matches)
+        """Mono: the first landmarks; where the first view is out of sight, the map starts anew."""
+        found = start(local_map.keyframes[0], view, self._sensor, self._match)
+        if isinstance(found, Start):
+            local_map.keyframes[0].exposure = found.second.exposure
+            self._mapper.insert_pair(found.second, found.pairs)
+            agreeing = len(found.pairs)
+            return self._moved_on(
+                found.second, found.own_covariance, True, found.num_matches, agreeing
+            )
+        if found.out_of_sight:
+            self._map = None
+            return replace(self._start(view), num_matches=found.num_matches)
+        return self._estimate(view, Status.INITIALISING, num_matches=found.num_matches)
 
     def _tried(self, local_map: LocalMap) -> Iterator[Keyframe]:
         """Some keyframes: those that see most of what the last pose had in view.

@@ -9,8 +9,7 @@ from scene import CAMERA, STEREO, Scene, measured, walk
 from alike_ros.config import Config
 from alike_ros.features import Features
 from alike_ros.geometry import inverse, rotation_log
-from alike_ros.odometry import Status, VisualOdometry
-from alike_ros.odometry import odometry as tracker
+from alike_ros.odometry import Status, VisualOdometry, start
 from alike_ros.odometry.two_views import relative_pose
 
 
@@ -88,7 +87,7 @@ def test_mono_waits_for_more_parallax_where_two_poses_explain_the_views(
     def found(*arguments):
         return replace(relative_pose(*arguments), is_unique=is_unique)
 
-    monkeypatch.setattr(tracker, "relative_pose", found)
+    monkeypatch.setattr(start, "relative_pose", found)
     scene, odometry = Scene(), VisualOdometry(CAMERA, Config())
     statuses = []
     for i, pose in enumerate(walk(20, step=0.1, turn_deg=0)):

@@ -1,0 +1,82 @@
+"""Mono: the first landmarks, from two views with enough parallax."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alike_ros.geometry import Array, inverse, parallax_deg, rotation_log, triangulate
+from alike_ros.odometry.inheritance import carried, stretch
+from alike_ros.odometry.local_map import Keyframe
+from alike_ros.odometry.localisation import Matcher
+from alike_ros.odometry.sensor import Sensor
+from alike_ros.odometry.shutter import Exposure
+from alike_ros.odometry.two_views import RelativePose, relative_covariance, relative_pose
+from alike_ros.odometry.view import View
+
+#: Where two poses explain the first two views, these times the parallax is waited for. A wrong one
+#: gets implausible meanwhile, but before a plane that goes on for ever, none does.
+_AMBIGUOUS = 3
+#: A map starts with a pose on which this share of the matches agrees. Fewer agree on a wrong one:
+#: by chance, where two views have little in common, or as cars that pass a camera at rest do.
+_AGREEING = 0.4
+
+
+@dataclass(frozen=True)
+class Start:
+    """Two keyframes: the first, and a second one whose baseline is the unit of length.
+
+    own_covariance (6, 6) of the second, given the first; pairs (K, 2) of their keypoints that
+    agree, of num_matches.
+    """
+
+    second: Keyframe
+    own_covariance: Array
+    pairs: NDArray[np.int64]
+    num_matches: int
+
+
+@dataclass(frozen=True)
+class NotYet:
+    """No start; out_of_sight: no later view can be hoped to make one with the first view."""
+
+    out_of_sight: bool
+    num_matches: int
+
+
+def start(first: Keyframe, view: View, sensor: Sensor, match: Matcher) -> Start | NotYet:
+    """From the first view, and a later one."""
+    floor = sensor.config.matching.min_similarity
+    matches = match(first.view.descriptors, view.descriptors, floor)
+    bearings0, bearings1 = first.view.bearings[matches[:, 0]], view.bearings[matches[:, 1]]
+    result = relative_pose(bearings0, bearings1, sensor.max_error)
+    if result is None or result.num_inliers < sensor.config.tracking.min_inliers:
+        return NotYet(True, len(matches))
+    if result.num_inliers < _AGREEING * len(matches):
+        # of views that hardly differ, a later one tells the pose
+        moved = np.median(np.linalg.norm(bearings1 - bearings0, axis=1))
+        return NotYet(bool(moved >= sensor.max_error), len(matches))
+    agreeing0, agreeing1 = bearings0[result.inliers], bearings1[result.inliers]
+    enough = sensor.config.keyframe.start_parallax_deg * (1 if result.is_unique else _AMBIGUOUS)
+    if _parallax_deg(result, agreeing0, agreeing1) < enough:
+        return NotYet(False, len(matches))
+    own = relative_covariance(result.cam1_from_cam0, agreeing0, agreeing1)
+    second = _second(first, view, inverse(result.cam1_from_cam0), own)
+    return Start(second, own, matches[result.inliers], len(matches))
+
+
+def _parallax_deg(result: RelativePose, bearings0: Array, bearings1: Array) -> float:
+    """Under which the points are seen, the median, degrees."""
+    points = triangulate(bearings0, bearings1, result.cam1_from_cam0)
+    centre1 = inverse(result.cam1_from_cam0)[:3, 3]
+    return float(np.median(parallax_deg(points, np.zeros(3), centre1)))
+
+
+def _second(first: Keyframe, view: View, first_from_cam: Array, own: Array) -> Keyframe:
+    """The second keyframe; both are taken to turn at the same rate."""
+    gap_s = (view.stamp_ns - first.view.stamp_ns) * 1e-9
+    exposure = Exposure(rotation_log(first_from_cam[:3, :3]) / gap_s, np.zeros(3), 0.0)
+    pose = first.world_from_cam @ first_from_cam
+    return Keyframe(view, pose, own + carried(first, pose), exposure, stretch(first, pose))
