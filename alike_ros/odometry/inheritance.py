@@ -7,11 +7,6 @@ import numpy as np
 from alike_ros.geometry import Array, adjoint, inverse, rotation_exp, rotation_log, skew
 from alike_ros.odometry.local_map import Keyframe
 
-#: A direction may be off by this multiple of what a length may. With the published weights,
-#: keypoints of rendered scenes lie 0.4 to 0.6 pixels aside where the scale changes: a thousandth
-#: of a radian.
-_ASIDE = 0.6
-
 
 def carried(reference: Keyframe, world_from_cam: Array) -> Array:
     """Covariance (6, 6) of a keyframe's pose, in the frame of a camera that is tracked by it."""
@@ -23,10 +18,11 @@ def stretch(reference: Keyframe, world_from_cam: Array) -> Array:
     """Error (6, 5) of a camera's pose by what all steps have in common that is wrong with them.
 
     Columns: shifts too short by their whole; turns too short by theirs; shifts into another
-    direction, turned by a radian times _ASIDE about each axis of the camera. A calibration may be
-    off like that, and keypoints may lie beside what they mark, on the same side of all: no
-    residual tells it, it only adds up while the camera moves on, and is undone on the way back.
-    Covariances consider it without estimating it (Schmidt 1966).
+    direction, turned by a radian about each axis of the camera. A calibration may be off like
+    that, and keypoints may lie beside what they mark, on the same side of all: with the published
+    weights, by 0.4 to 0.6 pixels where the scale of a rendered scene changes, a thousandth of a
+    radian. No residual tells it, it only adds up while the camera moves on, and is undone on the
+    way back. Covariances consider it without estimating it (Schmidt 1966).
     """
     keyframe_from_cam = inverse(reference.world_from_cam) @ world_from_cam
     R, t = keyframe_from_cam[:3, :3], keyframe_from_cam[:3, 3]
@@ -36,5 +32,5 @@ def stretch(reference: Keyframe, world_from_cam: Array) -> Array:
     half = rotation_exp(turn / 2)  # on average, it moves after half of the turn
     errors[:3, 1] += R.T @ skew(turn) @ t / 2
     errors[3:, 1] += turn
-    errors[:3, 2:] -= _ASIDE * R.T @ half @ skew(half.T @ t)
+    errors[:3, 2:] -= R.T @ half @ skew(half.T @ t)
     return errors

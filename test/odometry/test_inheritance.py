@@ -9,7 +9,7 @@ from scene import CAMERA, Scene, depth_image, walk
 from alike_ros.config import Config, override
 from alike_ros.geometry import from_Rt, inverse, rotation_exp, rotation_log
 from alike_ros.odometry import VisualOdometry
-from alike_ros.odometry.inheritance import _ASIDE, stretch
+from alike_ros.odometry.inheritance import stretch
 from alike_ros.odometry.local_map import Keyframe
 from alike_ros.odometry.sensor import Sensor
 
@@ -37,7 +37,7 @@ def test_stretch_is_the_derivative_by_the_scale_of_steps_and_by_their_direction(
         pose = keyframe.world_from_cam @ from_Rt(rotation_exp(rotvec), t)
         keyframe = replace(keyframe, world_from_cam=pose, stretch=stretch(keyframe, pose))
         half = rotation_exp(rotvec / 2)  # the camera turns on its way
-        aside = half @ rotation_exp(_ASIDE * much[2:]) @ half.T
+        aside = half @ rotation_exp(much[2:]) @ half.T
         t = aside @ rotation_exp(much[1] / 2 * rotvec) @ t
         longer = longer @ from_Rt(rotation_exp((1 + much[1]) * rotvec), (1 + much[0]) * t)
     derivative = error(keyframe.world_from_cam, longer) / 1e-6
