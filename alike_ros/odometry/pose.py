@@ -15,16 +15,14 @@ from alike_ros.odometry.reprojection import Sightings, fastest, see
 from alike_ros.odometry.shutter import STRAIGHT, Bend
 
 _ITERATIONS = 10
-#: A pose that moves by less than this many of its standard deviations has converged: the next
-#: step would be far smaller.
-_SETTLED = 0.1
 #: A bend that is known to this many radians, a hundredth of a pixel, needs no estimate.
 _STRAIGHT = 1e-5
 #: RANSAC takes so many of the first sightings: more add time, but hardly any certainty.
 _SAMPLED = 400
-#: Gates of the refinement after RANSAC, in multiples of the largest error, and in how many
-#: standard deviations the pose settles in each: the next one goes on from there.
-_GATES = ((4, 1.0), (2, 1.0), (1, _SETTLED))
+#: Gates of the refinement after RANSAC, in multiples of the largest error; in each, a step of less
+#: than so many standard deviations is the last. The next gate goes on from there; after the last
+#: one, further steps would be far smaller.
+_GATES = ((4, 1.0), (2, 1.0), (1, 0.1))
 
 
 @dataclass(frozen=True)
@@ -86,18 +84,9 @@ def pose_from_points(
         cam_from_world, start = fit.cam_from_world, fit.bend.mean
         fits.append(fit)
     # the widest gate tells the noise: narrow ones leave out what it does to the picture
-    return _result(fits[-1], columns, max_error, fits[0].scaled_covariance(columns))
-
-
-def refine(
-    cam_from_world: Array, sightings: Sightings, max_error: float, bent: Bend = STRAIGHT
-) -> PoseResult | None:
-    """A pose made better, from those within max_error of where it sees them; None as in PnP."""
-    columns = sightings.in_columns()
-    fit = _fit(cam_from_world, columns, max_error, _Known.of(bent), bent.mean)
-    if fit is None:
-        return None
-    return _result(fit, columns, max_error, fit.scaled_covariance(columns))
+    covariance = fits[0].scaled_covariance(columns)
+    inliers = see(cam_from_world, start, columns).within(max_error)
+    return PoseResult(cam_from_world, inliers, covariance, fits[-1].bend)
 
 
 class _Known(NamedTuple):
@@ -133,18 +122,13 @@ class _Fit:
         return excess(self.residuals.T, columns.bearings[:, self.inliers].T) * self.covariance
 
 
-def _result(fit: _Fit, columns: Sightings, max_error: float, covariance: Array) -> PoseResult:
-    seen = see(fit.cam_from_world, fit.bend.mean, columns)
-    return PoseResult(fit.cam_from_world, seen.within(max_error), covariance, fit.bend)
-
-
 def _fit(
     cam_from_world: Array,
     columns: Sightings,
     max_error: float,
     known: _Known,
     bend: Array,
-    settled: float = _SETTLED,
+    settled: float,
 ) -> _Fit | None:
     """Gauss-Newton on the reprojection error; None where it is singular.
 
