@@ -305,7 +305,7 @@ def _write(path: Path, rows: list[Row], settings: Settings) -> None:
 
 
 def _plot(path: Path, rows: list[Row]) -> None:
-    from alike_ros.plots import plot_robustness
+    from alike_ros.robustness_plot import plot_robustness
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Reprojection in one loop over the points, compiled by numba: a fifth of the time."""
+"""Reprojection in one loop over the points, compiled by numba: a third of the time."""
 
 from __future__ import annotations
 

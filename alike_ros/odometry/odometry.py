@@ -24,7 +24,7 @@ from alike_ros.odometry.localisation import Located, Matcher, locate
 from alike_ros.odometry.mapping import Mapper
 from alike_ros.odometry.motion import Gyroscope, Moment, Motion, no_gyroscope
 from alike_ros.odometry.noise import median
-from alike_ros.odometry.reprojection import fastest
+from alike_ros.odometry.pose import fastest
 from alike_ros.odometry.sensor import Sensor
 from alike_ros.odometry.shutter import Exposure, Shutter
 from alike_ros.odometry.start import Start, start

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import cv2
@@ -11,7 +14,7 @@ from numpy.typing import NDArray
 
 from alike_ros.geometry import Array, from_Rt, rotation_exp
 from alike_ros.odometry.noise import excess
-from alike_ros.odometry.reprojection import Sightings, fastest, see
+from alike_ros.odometry.reprojection import Reproject, Sightings, reproject, see
 from alike_ros.odometry.shutter import STRAIGHT, Bend
 
 _ITERATIONS = 10
@@ -23,6 +26,8 @@ _SAMPLED = 400
 #: than so many standard deviations is the last. The next gate goes on from there; after the last
 #: one, further steps would be far smaller.
 _GATES = ((4, 1.0), (2, 1.0), (1, 0.1))
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -136,9 +141,8 @@ def _fit(
     With the pose, beginning at `bend`, goes the bend, as far as its covariance leaves it open. A
     step of less than `settled` standard deviations is the last.
     """
-    reproject = fastest()
     for _ in range(_ITERATIONS):
-        seen = reproject(cam_from_world, bend, columns, max_error, known.is_open)
+        seen = fastest()(cam_from_world, bend, columns, max_error, known.is_open)
         if len(seen.inliers) < 6:
             return None
         products = seen.system @ seen.system.T
@@ -158,3 +162,18 @@ def _fit(
             break
     found = Bend(bend, covariance[6:, 6:]) if known.is_open else known.bend
     return _Fit(cam_from_world, found, covariance[:6, :6], seen.inliers, seen.residuals)
+
+
+@cache
+def fastest() -> Reproject:
+    """`reproject`, in compiled code where numba is installed; it is compiled now."""
+    if find_spec("numba") is None:
+        return reproject
+    try:
+        from alike_ros.odometry import compiled_reprojection as compiled
+
+        compiled.prepare()
+    except Exception as error:  # CompileError, or a numba that cannot be imported
+        log.warning("tracking goes without numba: %s", error)
+        return reproject
+    return compiled.reproject

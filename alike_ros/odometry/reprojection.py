@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from functools import cache
-from importlib.util import find_spec
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -21,8 +18,6 @@ MEDIAN = 0.6745
 CERTAIN = 1e-12
 #: The noise of keypoints is not taken to be less.
 LEAST_NOISE = 1e-6
-
-log = logging.getLogger(__name__)
 
 
 class Sightings(NamedTuple):
@@ -101,21 +96,6 @@ def reproject(
     if with_bend:  # a bend turns what each row sees by its share
         np.multiply(system[3:6], -rows, out=system[6:9])
     return Reprojection(inliers, system.reshape(len(system), -1), residuals / sigma)
-
-
-@cache
-def fastest() -> Reproject:
-    """`reproject`, in compiled code where numba is installed; it is compiled now."""
-    if find_spec("numba") is None:
-        return reproject
-    try:
-        from alike_ros.odometry import compiled_reprojection as compiled
-
-        compiled.prepare()
-    except Exception as error:  # CompileError, or a numba that cannot be imported
-        log.warning("tracking takes a millisecond more: %s", error)
-        return reproject
-    return compiled.reproject
 
 
 class Seen(NamedTuple):
