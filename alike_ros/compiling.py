@@ -21,6 +21,7 @@ _SOURCES = (
     "backends/simd.py",
     "backends/kernels.py",
     "backends/compiled_head.py",
+    "compiled_matching.py",
     "odometry/compiled_reprojection.py",
 )
 

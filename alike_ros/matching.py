@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: Of the grid by which neighbours are found, along either axis.
-_MOST_CELLS = 200
+MOST_CELLS = 200
 
 
 def match_mutual(
@@ -31,6 +31,22 @@ def match_mutual(
     keep = (nearest0[nearest1] == rows) & (best >= min_similarity)  # NaN compares false
     matches = np.stack([rows[keep], nearest1[keep]], axis=1)
     return matches[np.argsort(-best[keep], kind="stable")]
+
+
+def match_near(
+    points0: NDArray[Any],
+    points1: NDArray[Any],
+    radius: float,
+    descriptors0: NDArray[np.float32],
+    descriptors1: NDArray[np.float32],
+    min_similarity: float,
+) -> NDArray[np.int64]:
+    """Like `match_mutual`, among points (N, 2) and (M, 2) within a radius of each other.
+
+    All points are finite.
+    """
+    pairs = pairs_near(points0, points1, radius)
+    return match_pairs(descriptors0, descriptors1, min_similarity, pairs)
 
 
 def match_pairs(
@@ -81,7 +97,7 @@ def pairs_near(points0: NDArray[Any], points1: NDArray[Any], radius: float) -> N
         return pairs_near(points1, points0, radius)[:, ::-1]
     axes = np.ascontiguousarray(points1.T)  # of each, the largest is found in a tenth of the time
     corner, end = np.array([(axis.min(), axis.max()) for axis in axes]).T
-    side = max(radius, (end - corner).max() / _MOST_CELLS)
+    side = max(radius, (end - corner).max() / MOST_CELLS)
     size = np.floor((end - corner) / side) + 1
     # three empty cells on either side, so that no row runs into the next
     width, height = (int(cells) + 6 for cells in size)

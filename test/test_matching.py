@@ -1,9 +1,11 @@
 """Mutual nearest neighbours."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 
-from alike_ros.matching import match_mutual, match_pairs, pairs_near
+from alike_ros.matching import match_mutual, match_near, match_pairs, pairs_near
 
 
 def unit(x):
@@ -77,6 +79,45 @@ def test_pairs_near_each_other_are_all_found():
         found = np.zeros_like(wanted)
         found[tuple(pairs_near(here, there, 0.1).T)] = True
         np.testing.assert_array_equal(found, wanted)
+
+
+def forms():
+    """As NumPy and as compiled code has it."""
+    found = [pytest.param(match_near, id="numpy")]
+    if find_spec("numba"):
+        from alike_ros import compiled_matching
+
+        found.append(pytest.param(compiled_matching.match_near, id="compiled"))
+    return found
+
+
+@pytest.mark.parametrize("form", forms())
+@pytest.mark.parametrize("radius", [0.01, 0.1, 2.0])
+def test_matches_near_each_other_are_mutual_among_the_near(form, radius):
+    rng = np.random.default_rng(1)
+    a, b = unit(rng.normal(size=(300, 8))), unit(rng.normal(size=(200, 8)))
+    here, there = rng.uniform(-0.2, 1.3, (300, 2)), rng.uniform(0, 1, (200, 2))
+    near = np.linalg.norm(here[:, None] - there, axis=2) < radius
+    similarity = np.where(near, a @ b.T, -2)
+    best1, best0 = similarity.argmax(1), similarity.argmax(0)
+    alike = similarity[np.arange(300), best1]
+    wanted = [i for i in np.argsort(-alike) if alike[i] >= 0.3 and best0[best1[i]] == i]
+    assert len(wanted) > {0.01: 1, 0.1: 60, 2.0: 60}[radius]
+    matches = form(here, there, radius, a, b, 0.3)
+    np.testing.assert_array_equal(matches, np.stack([wanted, best1[wanted]], axis=1))
+    for few0, few1 in ((0, 200), (300, 0)):
+        nothing = form(here[:few0], there[:few1], radius, a[:few0], b[:few1], 0.3)
+        assert nothing.shape == (0, 2)
+
+
+@pytest.mark.parametrize("form", forms())
+def test_matches_near_with_points_that_are_far_off(form):
+    here = np.array([[0.0, 0.0], [-1e6, -1e6], [1e9, 5.0]])
+    there = np.array([[0.01, 0.0], [-1e6, -1e6]])
+    matches = form(here, there, 0.03, unit(np.eye(3)), unit(np.eye(3)[:2]), 0.5)
+    np.testing.assert_array_equal(matches, [[0, 0], [1, 1]])
+    one = form(here[:1], there[:1], 0.03, unit(np.eye(3))[:1], unit(np.eye(3))[:1], 0.5)
+    np.testing.assert_array_equal(one, [[0, 0]])
 
 
 def test_zero_and_nan_descriptors_match_nothing():

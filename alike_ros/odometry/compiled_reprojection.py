@@ -7,7 +7,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from alike_ros.compiling import compiled, compiling
+from alike_ros.compiling import compiled
 from alike_ros.geometry import Array
 from alike_ros.odometry.reprojection import (
     CERTAIN,
@@ -29,13 +29,6 @@ def reproject(
     system = np.zeros((10 if with_bend else 7, 2, len(inliers)))
     sigma = weigh(inliers, xyz, residuals, along, sightings.noise, sightings.rows, system)
     return Reprojection(inliers, system.reshape(len(system), -1), residuals / sigma)
-
-
-def prepare() -> None:
-    """Compiles, or reads what was compiled; CompileError: neither is possible."""
-    one = Sightings(np.ones((1, 3)), np.zeros((1, 3)), np.ones((1, 2)), np.ones(1), np.zeros(1))
-    with compiling("tracking", 5, weigh):
-        reproject(np.eye(4), np.zeros(3), one.in_columns(), 1.0, True)
 
 
 @compiled

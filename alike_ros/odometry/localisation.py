@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alike_ros.geometry import Array, inverse, transform
-from alike_ros.matching import match_pairs, pairs_near, similarities
+from alike_ros.matching import similarities
+from alike_ros.odometry.fastest import fastest
 from alike_ros.odometry.local_map import Keyframe, LocalMap, Rows
 from alike_ros.odometry.noise import match_noise
 from alike_ros.odometry.pose import PoseResult, pose_from_points
@@ -89,11 +90,15 @@ def _near(
     """The pose by landmarks that a guessed pose puts within a radius of keypoints."""
     rows = local_map.in_view(cam_from_world, _MARGIN * sensor.half_size)
     points = transform(cam_from_world, local_map.positions[rows])
-    pairs = pairs_near(points[:, :2] / points[:, 2:], view.bearings, radius)
-    pairs[:, 0] = rows[pairs[:, 0]]
-    floor = sensor.config.matching.min_similarity
-    matches = match_pairs(local_map.descriptors, view.descriptors, floor, pairs)
-    return _pose(view, local_map, matches[:, 0], matches[:, 1], sensor)
+    matches = fastest().match_near(
+        points[:, :2] / points[:, 2:],
+        view.bearings,
+        radius,
+        local_map.descriptors[rows],
+        view.descriptors,
+        sensor.config.matching.min_similarity,
+    )
+    return _pose(view, local_map, rows[matches[:, 0]], matches[:, 1], sensor)
 
 
 def _by_keyframe(

@@ -11,9 +11,9 @@ from numpy.linalg import det
 from numpy.typing import NDArray
 
 from alike_ros.geometry import inverse, parallax_deg, transform, triangulate
-from alike_ros.matching import match_pairs, pairs_near
 from alike_ros.odometry.adjuster import Adjuster
 from alike_ros.odometry.bundle_adjustment import Adjusted, is_available
+from alike_ros.odometry.fastest import fastest
 from alike_ros.odometry.local_map import Keyframe, LocalMap, Rows
 from alike_ros.odometry.localisation import Matcher
 from alike_ros.odometry.sensor import Sensor
@@ -94,15 +94,15 @@ class Mapper:
         rows = np.setdiff1d(in_view, keyframe.rows)
         points = transform(keyframe.cam_from_world, self._map.positions[rows])
         free = np.nonzero(keyframe.landmarks < 0)[0]
-        i, j = match_pairs(
+        matches = fastest().match_near(
+            points[:, :2] / points[:, 2:],
+            keyframe.view.bearings[free],
+            self.sensor.max_error,
             self._map.descriptors[rows],
             keyframe.view.descriptors[free],
             self.sensor.config.matching.min_similarity,
-            pairs_near(
-                points[:, :2] / points[:, 2:], keyframe.view.bearings[free], self.sensor.max_error
-            ),
-        ).T
-        self._map.observe(keyframe, rows[i], free[j])
+        )
+        self._map.observe(keyframe, rows[matches[:, 0]], free[matches[:, 1]])
 
     def _add_measured(self, keyframe: Keyframe) -> None:
         """Landmarks where the depth is known well enough and no landmark is yet."""

@@ -17,6 +17,7 @@ from alike_ros.geometry import Array, inverse, rotation_log, transform
 from alike_ros.matching import match_mutual
 from alike_ros.odometry.adjuster import Background, adjust_now
 from alike_ros.odometry.estimate import Estimate, Status
+from alike_ros.odometry.fastest import fastest
 from alike_ros.odometry.inheritance import carried, stretch
 from alike_ros.odometry.keyframing import is_due
 from alike_ros.odometry.local_map import Keyframe, LocalMap
@@ -24,7 +25,6 @@ from alike_ros.odometry.localisation import Located, Matcher, locate
 from alike_ros.odometry.mapping import Mapper
 from alike_ros.odometry.motion import Gyroscope, Moment, Motion, no_gyroscope
 from alike_ros.odometry.noise import median
-from alike_ros.odometry.pose import fastest
 from alike_ros.odometry.sensor import Sensor
 from alike_ros.odometry.shutter import Exposure, Shutter
 from alike_ros.odometry.start import Start, start

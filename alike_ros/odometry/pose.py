@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
 from typing import NamedTuple
 
 import cv2
@@ -13,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alike_ros.geometry import Array, from_Rt, rotation_exp
+from alike_ros.odometry.fastest import fastest
 from alike_ros.odometry.noise import excess
-from alike_ros.odometry.reprojection import Reproject, Sightings, reproject, see
+from alike_ros.odometry.reprojection import Sightings, see
 from alike_ros.odometry.shutter import STRAIGHT, Bend
 
 _ITERATIONS = 10
@@ -26,8 +24,6 @@ _SAMPLED = 400
 #: than so many standard deviations is the last. The next gate goes on from there; after the last
 #: one, further steps would be far smaller.
 _GATES = ((4, 1.0), (2, 1.0), (1, 0.1))
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -142,7 +138,7 @@ def _fit(
     step of less than `settled` standard deviations is the last.
     """
     for _ in range(_ITERATIONS):
-        seen = fastest()(cam_from_world, bend, columns, max_error, known.is_open)
+        seen = fastest().reproject(cam_from_world, bend, columns, max_error, known.is_open)
         if len(seen.inliers) < 6:
             return None
         products = seen.system @ seen.system.T
@@ -162,18 +158,3 @@ def _fit(
             break
     found = Bend(bend, covariance[6:, 6:]) if known.is_open else known.bend
     return _Fit(cam_from_world, found, covariance[:6, :6], seen.inliers, seen.residuals)
-
-
-@cache
-def fastest() -> Reproject:
-    """`reproject`, in compiled code where numba is installed; it is compiled now."""
-    if find_spec("numba") is None:
-        return reproject
-    try:
-        from alike_ros.odometry import compiled_reprojection as compiled
-
-        compiled.prepare()
-    except Exception as error:  # CompileError, or a numba that cannot be imported
-        log.warning("tracking goes without numba: %s", error)
-        return reproject
-    return compiled.reproject

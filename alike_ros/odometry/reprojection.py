@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,22 +49,6 @@ class Reprojection(NamedTuple):
     inliers: NDArray[np.int64]
     system: Array
     residuals: Array
-
-
-class Reproject(Protocol):
-    """Reprojection of points; sightings in columns."""
-
-    def __call__(
-        self,
-        cam_from_world: Array,
-        bend: Array,
-        sightings: Sightings,
-        max_error: float,
-        with_bend: bool,
-        /,
-    ) -> Reprojection:
-        """See `reproject`."""
-        ...
 
 
 def reproject(

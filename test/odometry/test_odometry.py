@@ -51,10 +51,11 @@ def test_metric_modes_follow_the_camera(mode):
 @pytest.mark.parametrize("mode", ["mono", "rgbd", "stereo"])
 def test_nothing_is_compiled_for_a_frame_later_on(mode):
     pytest.importorskip("numba", reason="numba is not installed")
+    from alike_ros.compiled_matching import nearest
     from alike_ros.odometry.compiled_reprojection import find_inliers, weigh
 
     follow(mode, walk(60))
-    assert len(find_inliers.signatures) == len(weigh.signatures) == 1
+    assert [len(f.signatures) for f in (nearest, find_inliers, weigh)] == [1, 1, 1]
 
 
 def test_mono_follows_the_camera_up_to_scale():

@@ -5,8 +5,7 @@ import pytest
 from scene import when_read
 
 from alike_ros.geometry import from_Rt, inverse, rotation_exp, transform
-from alike_ros.odometry import pose
-from alike_ros.odometry.pose import fastest
+from alike_ros.odometry.fastest import fastest
 from alike_ros.odometry.reprojection import Sightings, reproject, see
 
 POSE = from_Rt(rotation_exp(np.array([0.05, -0.1, 0.02])), np.array([0.2, -0.1, 0.3]))
@@ -17,9 +16,8 @@ MAX_ERROR = 12 / 500
 def forms():
     """What there is here."""
     found = [pytest.param(reproject, id="numpy")]
-    fastest.cache_clear()
-    if fastest() is not reproject:
-        found.append(pytest.param(fastest(), id="compiled"))
+    if fastest().reproject is not reproject:
+        found.append(pytest.param(fastest().reproject, id="compiled"))
     return found
 
 
@@ -105,27 +103,7 @@ def test_compiled_code_is_the_same(with_bend):
     pytest.importorskip("numba", reason="numba is not installed")
     for bend in (BEND, np.zeros(3)):
         arguments = POSE, bend, seen(), MAX_ERROR, with_bend
-        for theirs, ours in zip(reproject(*arguments), fastest()(*arguments), strict=True):
+        for theirs, ours in zip(
+            reproject(*arguments), fastest().reproject(*arguments), strict=True
+        ):
             np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9 * abs(theirs).max())
-
-
-def test_numpy_serves_where_numba_is_not(monkeypatch, caplog):
-    fastest.cache_clear()
-    monkeypatch.setattr(pose, "find_spec", lambda _: None)
-    assert fastest() is reproject
-    assert not caplog.text
-    fastest.cache_clear()
-
-
-def test_numpy_serves_where_numba_does_not_compile(monkeypatch, caplog):
-    pytest.importorskip("numba", reason="numba is not installed")
-
-    def fail(*_):
-        raise EOFError("Ran out of input")
-
-    fastest.cache_clear()
-    monkeypatch.setattr("alike_ros.odometry.compiled_reprojection.find_inliers", fail)
-    assert fastest() is reproject
-    assert "tracking goes without numba: numba" in caplog.text
-    assert "EOFError: Ran out of input" in caplog.text
-    fastest.cache_clear()
