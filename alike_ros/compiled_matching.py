@@ -28,6 +28,9 @@ def match_near(
         return np.empty((0, 2), np.int64)
     here, there = (np.ascontiguousarray(points, np.float64) for points in (points0, points1))
     mine, theirs = (np.ascontiguousarray(d, np.float32) for d in (descriptors0, descriptors1))
+    if mine.shape[1] != theirs.shape[1] or not np.isfinite(there).all():
+        # compiled code would read and write beside its arrays
+        raise ValueError("descriptors of different lengths, or points that are not finite")
     nearest1, best = nearest(here, there, radius, mine, theirs)
     found = np.nonzero((nearest1 >= 0) & (best >= min_similarity))[0]
     found = found[np.argsort(-best[found], kind="stable")]

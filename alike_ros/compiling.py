@@ -16,13 +16,16 @@ from alike_ros.errors import CompileError
 from alike_ros.resources import cache_dir
 
 F = TypeVar("F", bound=Callable[..., Any])
-#: All that is compiled; numba itself only looks at the file that a function is in.
+#: All that is compiled, and where its constants are from; numba itself only looks at the file that
+#: a function is in.
 _SOURCES = (
     "backends/simd.py",
     "backends/kernels.py",
     "backends/compiled_head.py",
     "compiled_matching.py",
+    "matching.py",
     "odometry/compiled_reprojection.py",
+    "odometry/reprojection.py",
 )
 
 log = logging.getLogger(__name__)
@@ -50,13 +53,16 @@ def compiling(what: str, seconds: int, function: Any) -> Iterator[None]:
 
     CompileError: what goes wrong meanwhile.
     """
-    if not is_kept(function):
+    kept = is_kept(function)
+    if not kept:
         once = "once" if can_be_kept(function) else "as at every start"
         log.warning("compiling %s for this processor, %s: some %d s", what, once, seconds)
     try:
         yield
     except Exception as error:  # numba's, llvmlite's, or of what is kept on disk
         reason = f"{type(error).__name__}: {error}"
+        if kept:
+            reason += f" (if what is kept in {_folder()} is broken, delete it)"
         raise CompileError(f"numba {numba.__version__} does not compile: {reason}") from error
 
 

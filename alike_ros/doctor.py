@@ -29,7 +29,7 @@ REQUIRED = {
 }
 #: Distribution -> what needs it.
 OPTIONAL = {
-    "numba": "features twice as fast on x86-64",
+    "numba": "features twice as fast on x86-64, and faster tracking",
     "gtsam": "bundle adjustment: without it poses are less accurate",
     "evo": "accuracy against a truth",
     "matplotlib": "pictures",

@@ -120,6 +120,22 @@ def test_matches_near_with_points_that_are_far_off(form):
     np.testing.assert_array_equal(one, [[0, 0]])
 
 
+def test_compiled_code_reads_and_writes_inside_its_arrays():
+    pytest.importorskip("numba", reason="numba is not installed")
+    from alike_ros import compiled_matching
+
+    points, descriptors = np.random.default_rng(0).uniform(0, 1, (40, 2)), unit(np.eye(40))
+    for spoilt in (np.nan, np.inf):
+        there = points.copy()
+        there[3, 0] = spoilt
+        with pytest.raises(ValueError, match="not finite"):
+            compiled_matching.match_near(points, there, 0.1, descriptors, descriptors, 0.5)
+        matches = compiled_matching.match_near(there, points, 0.1, descriptors, descriptors, 0.5)
+        assert sorted(matches[:, 0]) == [i for i in range(40) if i != 3]
+    with pytest.raises(ValueError, match="different lengths"):
+        compiled_matching.match_near(points, points, 0.1, descriptors, descriptors[:, :20], 0.5)
+
+
 def test_zero_and_nan_descriptors_match_nothing():
     a = unit(np.eye(3))
     broken = a.copy()

@@ -40,6 +40,7 @@ from alike_ros.nodes.topics import LANDMARKS, ODOM, OUTPUT, PATH, POSE, STATUS
 from alike_ros.nodes.twist import Timed, twist_between
 from alike_ros.odometry import VisualOdometry
 from alike_ros.odometry.estimate import Estimate, Status
+from alike_ros.odometry.fastest import fastest
 
 _LEVELS = {
     Status.INITIALISING: DiagnosticStatus.WARN,
@@ -73,6 +74,7 @@ class Tracking:
     def load(self) -> None:
         """Starts at `initial_pose`. Raises ConfigError."""
         config = self._node.config
+        fastest()  # compiles now, not at the first frame
         self._requests.clear()
         self._start_over()
         self._frames = Frames(self._node, config)

@@ -78,7 +78,10 @@ def weigh(
     rows: Array,
     system: Array,
 ) -> float:
-    """Fills the system (C + 1, 2, n); residuals come out over noise (n,). The keypoints' noise."""
+    """Fills the system (C + 1, 2, n), divides residuals and `along` by the keypoints' noise.
+
+    Returns the factor that this is known up to, sigma.
+    """
     count = len(inliers)
     if not count:
         return 1.0

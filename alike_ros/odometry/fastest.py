@@ -51,7 +51,10 @@ class Reproject(Protocol):
 
 
 class Steps(NamedTuple):
-    """The functions of these names, or their compiled forms, which give the same."""
+    """The functions of these names, or their compiled forms.
+
+    These give the same, but for rounding and for which of equally similar descriptors is taken.
+    """
 
     match_near: MatchNear
     reproject: Reproject

@@ -58,7 +58,7 @@ class VisualOdometry:
         gyroscope: Gyroscope = no_gyroscope,
     ) -> None:
         """background: bundle adjustment in a process of its own; else every frame waits for it."""
-        fastest()  # compiles now, not at the first image
+        fastest()  # compiles now, not at the first frame
         self._sensor = Sensor(camera, config)
         self._cameras = camera
         self._match = match

@@ -26,7 +26,7 @@ _AGREEING = 0.4
 
 @dataclass(frozen=True)
 class Start:
-    """Two keyframes: the first, and a second one whose baseline is the unit of length.
+    """The second keyframe, whose distance from the first is the unit of length.
 
     own_covariance (6, 6) of the second, given the first; pairs (K, 2) of their keypoints that
     agree, of num_matches.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -141,6 +142,17 @@ def test_a_graph_of_one_size_for_gpus_is_refused(tmp_path):
     onnx.save(model, tmp_path / "features.onnx")
     with pytest.raises(ModelError, match="numba runs graphs for images of any size"):
         OnnxExtractor(tmp_path / "features.onnx", provider="numba")
+
+
+def test_what_was_compiled_of_other_sources_is_not_taken():
+    root = Path(compiling.__file__).parent
+    compiled = {
+        str(path.relative_to(root))
+        for path in root.rglob("*.py")
+        if "@compiled" in path.read_text(encoding="utf-8")
+    }
+    assert len(compiled) == 4
+    assert compiled < set(compiling._SOURCES)
 
 
 def test_what_cannot_be_kept_is_compiled_all_the_same():

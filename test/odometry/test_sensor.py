@@ -59,3 +59,19 @@ def test_depth_image_is_read_at_the_same_keypoints(points):
     view = Sensor(LENS, Config(mode="rgbd")).view(0, seen(points), depth, None)
     assert len(view.depths) == 20
     assert (view.depths == 2).all()
+
+
+def test_keypoints_of_which_no_ray_is_known_are_left_out():
+    """Far outside the image, a rational model gives NaN, at least with OpenCV 5."""
+    K = np.array([[336.04, 0, 320], [0, 500, 240], [0, 0, 1]])
+    distortion = 0.41781, 0.14571, -0.00089, -0.00154, -0.00488, -0.22643, -0.15415, -0.01327
+    camera = Camera(640, 480, K, distortion, "rational_polynomial")
+    keypoints = np.array([[320, 240], [2285.75, 762.34], [100, 100]], np.float32)
+    known = np.isfinite(camera.bearings(keypoints)).all(axis=1)
+    assert known[[0, 2]].all()
+    descriptors = np.eye(3, 64, dtype=np.float32)
+    features = Features(keypoints, np.ones(3, np.float32), descriptors)
+    view = Sensor(camera, Config()).view(0, features, None, None)
+    np.testing.assert_array_equal(view.descriptors, descriptors[known])
+    assert np.isfinite(view.bearings).all()
+    assert len(view.bearings) == len(view.rows) == len(view.depths) == known.sum()
