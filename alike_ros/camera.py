@@ -98,8 +98,10 @@ class Camera:
         All but those farther out than the distortion is defined or can be inverted and, with
         equidistant distortion, those that look farther to the side than MAX_ANGLE_DEG.
         """
-        if np.isinf(self._reach):
+        if not any(self.distortion):
             return np.ones(len(keypoints), np.bool_)
+        if np.isinf(self._reach):  # a rational model may give NaN far outside the image
+            return np.asarray(np.isfinite(self.bearings(keypoints)).all(axis=1))
         x, y = ((keypoints - self.K[:2, 2]) / self.K[[0, 1], [0, 1]]).T
         return np.asarray(np.hypot(x, y) < self._reach)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,40 +15,9 @@ from alike_ros.geometry import Array
 from alike_ros.matching import match_near
 from alike_ros.odometry.reprojection import Reprojection, Sightings, reproject
 
+Float = NDArray[np.float32]
+
 log = logging.getLogger(__name__)
-
-
-class MatchNear(Protocol):
-    """Points, a radius, descriptors and their lowest similarity -> index pairs (K, 2)."""
-
-    def __call__(
-        self,
-        points0: NDArray[Any],
-        points1: NDArray[Any],
-        radius: float,
-        descriptors0: NDArray[np.float32],
-        descriptors1: NDArray[np.float32],
-        min_similarity: float,
-        /,
-    ) -> NDArray[np.int64]:
-        """See `matching.match_near`."""
-        ...
-
-
-class Reproject(Protocol):
-    """A pose, a bend and sightings in columns -> what is near where the camera sees it."""
-
-    def __call__(
-        self,
-        cam_from_world: Array,
-        bend: Array,
-        sightings: Sightings,
-        max_error: float,
-        with_bend: bool,
-        /,
-    ) -> Reprojection:
-        """See `reprojection.reproject`."""
-        ...
 
 
 class Steps(NamedTuple):
@@ -56,8 +26,10 @@ class Steps(NamedTuple):
     These give the same, but for rounding and for which of equally similar descriptors is taken.
     """
 
-    match_near: MatchNear
-    reproject: Reproject
+    match_near: Callable[
+        [NDArray[Any], NDArray[Any], float, Float, Float, float], NDArray[np.int64]
+    ]
+    reproject: Callable[[Array, Array, Sightings, float, bool], Reprojection]
 
 
 @cache

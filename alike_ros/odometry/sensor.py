@@ -67,14 +67,10 @@ class Sensor:
     ) -> View:
         """The view of one frame, of what has rays; raises DataError for what the mode lacks."""
         features = features.where(self.camera.has_ray(features.keypoints))
-        bearings = self.camera.bearings(features.keypoints)
-        is_finite = np.asarray(np.isfinite(bearings).all(axis=1))
-        if not is_finite.all():  # some models of distortion give NaN far outside the image
-            features, bearings = features.where(is_finite), bearings[is_finite]
         depths = self._depths(features, depth, right)
         return View(
             stamp_ns,
-            bearings,
+            self.camera.bearings(features.keypoints),
             features.keypoints[:, 1] / self.camera.height - 0.5,
             features.descriptors,
             score_noise(features.scores),

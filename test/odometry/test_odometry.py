@@ -348,7 +348,7 @@ def test_rendered_scenes(source, mode, bound):
     assert metrics.scale_aligned == (mode == "mono")
     if mode != "mono":
         # one short path, of which all errors hang together: measured 0.61 (room), 0.23 (corridor)
-        assert 0.1 < position_nees(run, truth) < 2.5
+        assert 0.2 < position_nees(run, truth) < 2.5
         assert rotation_angle(run.estimates[0].world_from_cam[:3, :3]) == 0
 
 
