@@ -86,6 +86,7 @@ class LossConfig:
     thin_radius: float = 2.0  # random points this close to better ones are dropped; 0: none are
     nre_map: str = "dense"  # dense: the whole other map; grid: a grid and the other's points
     stride: int = 8  # of the grid, pixels
+    max_distance: float = 5.0  # nearest keypoints farther apart do not correspond, pixels
     exclusion: float = 4.0  # what is closer to the true point does not compete (grid), pixels
     t_des: float = 0.02
     t_rel: float = 1.0  # used with the dense map
@@ -151,6 +152,9 @@ class RunConfig:
     variant: str = "alike-t"
     seed: int = 0
     weights: str = ""  # weights file to start from; empty: random weights
+    part: str = (
+        "all"  # of the network that is trained: all, or scores, the score map's own weights
+    )
     checkpoint_seconds: float = 120.0
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -164,6 +168,10 @@ class RunConfig:
                 raise ConfigError(f"{name} is {value}, expected at least {least}")
         if self.loss.nre_map not in ("dense", "grid"):
             raise ConfigError(f"loss.nre_map is {self.loss.nre_map!r}, expected dense or grid")
+        if self.part not in ("all", "scores"):
+            raise ConfigError(f"part is {self.part!r}, expected all or scores")
+        if self.part == "scores" and self.optimizer.weight_decay:
+            raise ConfigError("optimizer.weight_decay would move what part=scores leaves alone")
 
 
 def load_run(path: Path) -> RunConfig:

@@ -10,8 +10,6 @@ from torch import Tensor
 
 #: Correspondences and peaks with a lower score are not worth moving.
 MIN_SCORE = 0.1
-#: Nearest keypoints farther apart than this do not correspond, pixels.
-MAX_DISTANCE = 5.0
 
 
 class Correspondences(NamedTuple):
@@ -23,12 +21,16 @@ class Correspondences(NamedTuple):
 
 @torch.no_grad()
 def correspondences(
-    keypoints0: Tensor, keypoints1: Tensor, points0_in_1: Tensor, points1_in_0: Tensor
+    keypoints0: Tensor,
+    keypoints1: Tensor,
+    points0_in_1: Tensor,
+    points1_in_0: Tensor,
+    max_distance: float,
 ) -> Correspondences:
     """Pairs of keypoints (N, 2) and (M, 2) that are mutually nearest after warping.
 
     points0_in_1 (N, 2) and points1_in_0 (M, 2) are the keypoints in the other view, NaN where they
-    are not visible there. The distance is the mean of both views', at most MAX_DISTANCE.
+    are not visible there. The distance is the mean of both views', at most max_distance, pixels.
     """
     if len(keypoints0) == 0 or len(keypoints1) == 0:
         none = torch.zeros(0, dtype=torch.long, device=keypoints0.device)
@@ -37,7 +39,7 @@ def correspondences(
     distance = distance.nan_to_num(torch.inf)
     nearest, index1 = distance.min(1)  # (N,)
     index0 = torch.arange(len(keypoints0), device=keypoints0.device)
-    mutual = (distance.argmin(0)[index1] == index0) & (nearest <= MAX_DISTANCE)
+    mutual = (distance.argmin(0)[index1] == index0) & (nearest <= max_distance)
     return Correspondences(index0[mutual], index1[mutual])
 
 

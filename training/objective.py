@@ -98,7 +98,9 @@ class Objective(nn.Module):
         """
         score_map = self.network.score_map(levels, *view.score_map.shape)[0, 0].flip(axes)
         keypoints, scores, _ = detect(score_map, self.config.top_k, 0.0)
-        here, there = losses.correspondences(view.keypoints, keypoints, view.keypoints, keypoints)
+        here, there = losses.correspondences(
+            view.keypoints, keypoints, view.keypoints, keypoints, self.config.max_distance
+        )
         return losses.reprojection_loss(
             view.keypoints[here],
             keypoints[there],
@@ -195,7 +197,11 @@ class Objective(nn.Module):
     ) -> dict[str, Tensor]:
         """The unweighted losses of one pair."""
         index0, index1 = losses.correspondences(
-            view0.keypoints, view1.keypoints, view0.keypoints_there, view1.keypoints_there
+            view0.keypoints,
+            view1.keypoints,
+            view0.keypoints_there,
+            view1.keypoints_there,
+            self.config.max_distance,
         )
         reprojection = losses.reprojection_loss(
             view0.keypoints[index0],

@@ -161,12 +161,21 @@ def start(config: RunConfig) -> Run:
     network = ALIKE(config.variant)
     if config.weights:
         network.load_state_dict(load_alike(config.weights).state_dict())
+    if config.part == "scores":
+        hold_all_but_scores(network)
     optim = config.optimizer
     optimizer = torch.optim.AdamW(
         network.parameters(), optim.rate, weight_decay=optim.weight_decay
     )
     schedule = Schedule(optim.rate, optim.warm_up, optim.warm_up, optim.steps)
     return Run(config, network, copy.deepcopy(network).eval(), optimizer, schedule)
+
+
+def hold_all_but_scores(network: ALIKE) -> None:
+    """Leaves the last row of the head to be trained: descriptor maps stay what they are."""
+    network.requires_grad_(False)
+    head: Any = network.convhead2.weight.requires_grad_()
+    head.register_hook(lambda grad: torch.cat([torch.zeros_like(grad[:-1]), grad[-1:]]))
 
 
 @dataclass(frozen=True)
@@ -222,7 +231,7 @@ def train_step(
     optim = run.config.optimizer
     for group in optimizer.param_groups:
         group["lr"] = run.schedule(run.step)
-    wrapped.train()
+    wrapped.train(run.config.part == "all")  # what is held keeps the statistics of inference
     sums: dict[str, float] = {}
     for i in range(optim.accumulation):
         microbatch = (run.step * optim.accumulation + i) * fabric.world_size + fabric.global_rank

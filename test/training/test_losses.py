@@ -51,17 +51,21 @@ def test_correspondences_are_mutual_and_near() -> None:
     keypoints1 = torch.tensor([[11.6, 10], [50, 54], [80, 86], [70, 20]])
     points0_in_1, points1_in_0 = keypoints0.clone(), keypoints1.clone()
     points0_in_1[4] = torch.nan  # not visible
-    index0, index1 = losses.correspondences(keypoints0, keypoints1, points0_in_1, points1_in_0)
+    index0, index1 = losses.correspondences(
+        keypoints0, keypoints1, points0_in_1, points1_in_0, 5.0
+    )
     # 12 is nearer to 11.6 than 10 is; 50 is 4 px away, 80 is 6
     assert index0.tolist() == [1, 2]
     assert index1.tolist() == [0, 1]
+    nearer = losses.correspondences(keypoints0, keypoints1, points0_in_1, points1_in_0, 2.0)
+    assert nearer.index0.tolist() == [1]
 
 
 def test_no_keypoints_no_correspondences() -> None:
     none, one = torch.zeros(0, 2), torch.zeros(1, 2)
-    assert len(losses.correspondences(none, one, none, one).index0) == 0
+    assert len(losses.correspondences(none, one, none, one, 5.0).index0) == 0
     unseen = torch.full((1, 2), torch.nan)
-    assert len(losses.correspondences(one, one, unseen, unseen).index0) == 0
+    assert len(losses.correspondences(one, one, unseen, unseen, 5.0).index0) == 0
 
 
 # Reprojection and dispersity

@@ -217,6 +217,25 @@ def test_what_cannot_go_on_is_an_error(photos: Path, tmp_path: Path) -> None:
         run(tiny(photos), tmp_path, resume=True)
 
 
+def test_only_the_score_map_is_trained(photos: Path, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    torch.save(ALIKE("alike-t").state_dict(), tmp_path / "before.pth")
+    before = load_alike(tmp_path / "before.pth").state_dict()
+    run(tiny(photos, "part=scores", f"weights={tmp_path / 'before.pth'}"), tmp_path)
+    after = weights(tmp_path / "last.safetensors")
+    head, head_before = after.pop("convhead2.weight"), before.pop("convhead2.weight")
+    assert_same(after, before)
+    assert torch.equal(head[:-1], head_before[:-1])
+    assert (head[-1] - head_before[-1]).abs().median() > 1e-4  # some channels are always 0
+
+
+def test_the_decay_of_weights_would_move_what_is_held(photos: Path) -> None:
+    with pytest.raises(ConfigError, match="weight_decay"):
+        tiny(photos, "part=scores", "optimizer.weight_decay=0.1")
+    with pytest.raises(ConfigError, match="expected all or scores"):
+        tiny(photos, "part=score")
+
+
 @pytest.mark.parametrize("variant", ["alike-s", "alike-n", "alike-l"])
 def test_every_variant_trains(photos: Path, tmp_path: Path, variant: str) -> None:
     loss = run(tiny(photos, f"variant={variant}", "optimizer.steps=1"), tmp_path)
