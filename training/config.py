@@ -98,6 +98,7 @@ class LossConfig:
     # not in the paper:
     blank: float = 0.0  # scores of keypoints in pictures that show nothing
     stretch: float = 0.0  # how far the stretched coarse levels pull keypoints
+    quiet: float = 0.0  # the mean score of all pixels: no other term says how high scores are
     mirror: float = 0.0  # how far keypoints move on the picture when it is mirrored
 
 

@@ -86,6 +86,8 @@ class Objective(nn.Module):
             for i in range(count)
         ]
         terms = {name: torch.stack([terms[name] for terms in each]).mean() for name in each[0]}
+        if self.config.quiet > 0:
+            terms["quiet"] = torch.stack([view.score_map.mean() for view in views]).mean()
         if self.config.stretch > 0:
             terms["stretch"] = self.stretch(levels, views)
         return terms, views

@@ -172,6 +172,15 @@ def test_a_network_that_is_symmetric_itself_moves_nothing(network: ALNet) -> Non
     assert distances[1] > 0.5  # pixels; measured 1.8
 
 
+def test_pictures_become_quiet(network: ALNet) -> None:
+    pairs = batch(torch.eye(3))
+    images = torch.cat([pairs["image0"], pairs["image1"]]).float() / 255
+    expected = network(images)[0].mean().item()
+    means = course(copy.deepcopy(network), "quiet", pairs, 20, 3e-3)
+    assert means[0] == pytest.approx(expected, rel=1e-5)
+    assert means[-1] < means[0] / 2
+
+
 def test_levels_without_a_say_in_the_scores_pull_nothing(network: ALNet) -> None:
     fine = copy.deepcopy(network)
     with torch.no_grad():
