@@ -153,9 +153,7 @@ class RunConfig:
     variant: str = "alike-t"
     seed: int = 0
     weights: str = ""  # weights file to start from; empty: random weights
-    part: str = (
-        "all"  # of the network that is trained: all, or scores, the score map's own weights
-    )
+    part: str = "all"  # what is trained: all, or scores, the weights of the score map alone
     checkpoint_seconds: float = 120.0
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)

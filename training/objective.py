@@ -74,7 +74,7 @@ class Objective(nn.Module):
     ) -> tuple[dict[str, Tensor], list[View]]:
         """Mean over the pairs of each unweighted loss, and the views, ordered as the levels'."""
         count = len(batch["image0"])
-        score_maps = self.network.score_map(levels, *batch["image0"].shape[-2:])[:, 0].unbind()
+        score_maps = self.network.score_map(levels, *batch["image0"].shape[-2:])[:, 0]
         pairs = [{name: value[i] for name, value in batch.items()} for i in range(count)]
         views = [
             self.view(score_map, pairs[i % count], i // count, generator)
@@ -87,7 +87,7 @@ class Objective(nn.Module):
         ]
         terms = {name: torch.stack([terms[name] for terms in each]).mean() for name in each[0]}
         if self.config.quiet > 0:
-            terms["quiet"] = torch.stack([view.score_map.mean() for view in views]).mean()
+            terms["quiet"] = score_maps.mean()
         if self.config.stretch > 0:
             terms["stretch"] = self.stretch(levels, views)
         return terms, views
