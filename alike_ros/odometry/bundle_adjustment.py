@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from alike_ros.geometry import Array, adjoint, inverse
 from alike_ros.odometry.noise import Noise, excess
+from alike_ros.odometry.prior import Prior, derivatives
 from alike_ros.odometry.window import Window
 
 try:
@@ -64,6 +65,7 @@ def is_available() -> bool:
 def adjust(window: Window, noise: Noise) -> Adjusted | None:
     """Levenberg and Marquardt on all poses and landmarks of the window, with Huber weights.
 
+    What keyframes saw that have left the map comes in as the prior of their landmarks.
     Free poses that hardly see any of the landmarks stay as they are. None where the system cannot
     be solved.
     """
@@ -118,10 +120,13 @@ def _graph(window: Window, noise: Noise) -> tuple[Any, Any]:
         values.insert(_pose_key(i), gtsam.Pose3(pose))
         if is_held:
             graph.addPriorPose3(_pose_key(i), gtsam.Pose3(pose), held)
-    anywhere = gtsam.noiseModel.Isotropic.Sigma(3, _VAGUE)
+    vague = np.broadcast_to(np.eye(3) / _VAGUE**2, window.prior.information.shape)
+    prior = window.prior + Prior(vague, window.positions / _VAGUE**2)
+    expected = np.linalg.solve(prior.information, prior.vector[:, :, None])[:, :, 0]
     for i, position in enumerate(window.positions):
         values.insert(_point_key(i), position)
-        graph.addPriorPoint3(_point_key(i), position, anywhere)
+        model = gtsam.noiseModel.Gaussian.Information(prior.information[i])
+        graph.addPriorPoint3(_point_key(i), expected[i], model)
     K, K_stereo = gtsam.Cal3_S2(), gtsam.Cal3_S2Stereo(1, 1, 0, 0, 0, 1)
     mono, stereo = _noise_models(noise)
     for i, j, (x, y), depth in zip(
@@ -185,17 +190,17 @@ def _root(covariances: Array) -> Array:
 
 def _excess(window: Window, poses: Array, positions: Array, noise: Noise) -> float:
     """By how much the residuals say that the covariance of the poses is too small."""
-    _, (x, y, z) = _observed(window, poses, positions)
+    x, y, z = _observed(window, poses, positions)[1].T
     bearing = (window.bearings - np.stack([x / z, y / z], axis=1)) / noise.keypoint
     depth = (1 / window.depths - 1 / z) / noise.inverse_depth
     return excess(np.column_stack([bearing, depth]), window.bearings, window.camera)
 
 
 def _observed(window: Window, poses: Array, positions: Array) -> tuple[Array, Array]:
-    """Rotations cam_from_world (K, 3, 3) of the observations, and their points (3, K) in there."""
+    """Rotations cam_from_world (K, 3, 3) of the observations, and their points (K, 3) in there."""
     cam_from_world = inverse(np.concatenate([poses, window.poses[len(poses) :]]))[window.camera]
     R, t = cam_from_world[:, :3, :3], cam_from_world[:, :3, 3]
-    return R, (np.einsum("kij,kj->ki", R, positions[window.landmark]) + t).T
+    return R, np.einsum("kij,kj->ki", R, positions[window.landmark]) + t
 
 
 def _spread(window: Window, poses: Array, positions: Array, noise: Noise) -> Array:
@@ -203,18 +208,10 @@ def _spread(window: Window, poses: Array, positions: Array, noise: Noise) -> Arr
 
     The poses are taken as known: what they are off by is common to all that is in view.
     """
-    R, (x, y, z) = _observed(window, poses, positions)
-    zero, one = np.zeros_like(z), np.ones_like(z)
-    J = np.stack([one / z, zero, -x / z**2, zero, one / z, -y / z**2], axis=1).reshape(-1, 2, 3)
-    J = J @ R / noise.keypoint  # (K, 2, 3)
-    J_depth = np.where(np.isfinite(window.depths), 1 / z**2, 0.0)[:, None] * R[:, 2]
-    J_depth = J_depth / noise.inverse_depth
-    information = np.zeros((len(positions), 3, 3))
-    np.add.at(
-        information,
-        window.landmark,
-        np.einsum("kai,kaj->kij", J, J) + J_depth[:, :, None] * J_depth[:, None, :],
-    )
+    R, in_cam = _observed(window, poses, positions)
+    J = derivatives(R, in_cam, window.depths, noise)
+    information = window.prior.information.copy()
+    np.add.at(information, window.landmark, J.swapaxes(1, 2) @ J)
     values, vectors = np.linalg.eigh(information)
     return np.asarray(vectors[:, :, 0] / np.sqrt(np.maximum(values[:, :1], 1e-9)))
 

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alike_ros.geometry import Array, inverse, transform
+from alike_ros.odometry.noise import Noise
+from alike_ros.odometry.prior import Prior, of_sightings
 from alike_ros.odometry.shutter import Exposure
 from alike_ros.odometry.view import View
 
@@ -66,14 +68,16 @@ class LocalMap:
     """Landmarks as arrays, one row each, and the keyframes that see them. Bounded in size.
 
     positions (L, 3) in the world; spread (L, 3): one standard deviation of each, along the line
-    on which it is least certain; descriptors (L, D): the normalised mean over the keyframes;
-    visible and found (L,): how often a landmark was in view, and was matched.
+    on which it is least certain; prior: what keyframes saw of them that are here no more;
+    descriptors (L, D): the normalised mean over the keyframes; visible and found (L,): how often a
+    landmark was in view, and was matched.
     """
 
     def __init__(self, descriptor_size: int) -> None:
         self.keyframes: list[Keyframe] = []
         self.positions = np.empty((0, 3))
         self.spread = np.empty((0, 3))
+        self.prior = Prior.none(0)
         self.descriptors = np.empty((0, descriptor_size), np.float32)
         self.visible = np.empty(0)
         self.found = np.empty(0)
@@ -117,6 +121,7 @@ class LocalMap:
         rows = np.arange(len(self), len(self) + len(keypoints))
         self.positions = np.concatenate([self.positions, positions])
         self.spread = np.concatenate([self.spread, spread])
+        self.prior = self.prior.extended(len(keypoints))
         found = keyframe.view.descriptors[keypoints]
         self.descriptors = np.concatenate([self.descriptors, found])
         self.visible = np.concatenate([self.visible, np.ones(len(rows))])
@@ -130,6 +135,11 @@ class LocalMap:
         keyframe.landmarks[keypoints] = rows
         mean = self.descriptors[rows] * count + keyframe.view.descriptors[keypoints]
         self.descriptors[rows] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+
+    def move(self, rows: Rows, motion: Array) -> None:
+        """Moves landmarks, and what is known of them, by (4, 4)."""
+        self.positions[rows] = transform(motion, self.positions[rows])
+        self.prior = self.prior.replaced(rows, self.prior[rows].moved(motion))
 
     def forget_misfits(self, keyframe: Keyframe, max_error: float) -> None:
         """Drops what a keyframe sees further than this, at z = 1, from where it should."""
@@ -145,24 +155,38 @@ class LocalMap:
         self.visible[visible] += 1
         self.found[found] += 1
 
-    def cull(self, kept: int, min_found: float, redundancy: float) -> None:
+    def cull(self, kept: int, min_found: float, redundancy: float, noise: Noise) -> None:
         """Drops redundant keyframes, the least used beyond `kept`, and weak landmarks.
 
-        A keyframe is redundant where a share of at least `redundancy` of its landmarks is seen
-        by three others; a landmark is weak where the newest two keyframes do not see it and it
-        was found in less than `min_found` of the frames it should have been in.
+        What these keyframes saw of landmarks that stay becomes a prior. A keyframe is redundant
+        where a share of at least `redundancy` of its landmarks is seen by three others; a landmark
+        is weak where the newest two keyframes do not see it and it was found in less than
+        `min_found` of the frames it should have been in.
         """
         *older, newest = self.keyframes
         for keyframe in older[1:-1]:
             others = self.observers()[keyframe.rows] - 1
             if len(others) and (others >= 3).mean() >= redundancy:
-                self.keyframes.remove(keyframe)
+                self._marginalise(keyframe, noise)
         while len(self.keyframes) > kept:
             candidates = [keyframe for keyframe in self.keyframes if keyframe is not newest]
-            self.keyframes.remove(min(candidates, key=lambda keyframe: keyframe.last_used))
+            self._marginalise(min(candidates, key=lambda keyframe: keyframe.last_used), noise)
         fresh = self.observers(self.keyframes[-2:]) > 0
         strong = self.found >= min_found * self.visible
         self._keep((self.observers() > 0) & (fresh | strong))
+
+    def _marginalise(self, keyframe: Keyframe, noise: Noise) -> None:
+        seen = np.nonzero(keyframe.landmarks >= 0)[0]
+        rows, view = keyframe.landmarks[seen], keyframe.view
+        sights = of_sightings(
+            keyframe.cam_from_world,
+            self.positions[rows],
+            view.bearings[seen],
+            view.depths[seen],
+            noise,
+        )
+        self.prior = self.prior.replaced(rows, self.prior[rows] + sights)
+        self.keyframes.remove(keyframe)
 
     def _keep(self, mask: NDArray[np.bool_]) -> None:
         """Drops the landmarks that are not in the mask (L,)."""
@@ -170,5 +194,6 @@ class LocalMap:
         for keyframe in self.keyframes:
             keyframe.landmarks = new_rows[keyframe.landmarks]
         self.positions, self.spread = self.positions[mask], self.spread[mask]
+        self.prior = self.prior[mask]
         self.descriptors = self.descriptors[mask]
         self.visible, self.found = self.visible[mask], self.found[mask]

@@ -179,18 +179,15 @@ class Mapper:
         began = local_map.keyframes.index(newest)
         for later in local_map.keyframes[began + 1 :]:
             later.world_from_cam = moved @ later.world_from_cam
-        local_map.positions[adjustment.landmarks :] = transform(
-            moved, local_map.positions[adjustment.landmarks :]
-        )
+        local_map.move(np.arange(adjustment.landmarks, len(local_map)), moved)
         once = local_map.observers()[: adjustment.landmarks] == 1
+        once[adjustment.rows] = False
         for keyframe, pose, covariance in zip(
             keyframes, adjusted.poses, adjusted.covariances, strict=False
         ):
             rows = keyframe.rows[keyframe.rows < adjustment.landmarks]
             rows = rows[once[rows]]  # not in the window: they stay where the keyframe sees them
-            local_map.positions[rows] = transform(
-                pose @ keyframe.cam_from_world, local_map.positions[rows]
-            )
+            local_map.move(rows, pose @ keyframe.cam_from_world)
             keyframe.world_from_cam = pose
             # more measurements do not make an older one less certain: adding up what the held
             # ones are off by, as if they had not got it from it, would
@@ -202,4 +199,5 @@ class Mapper:
             local_map.forget_misfits(keyframe, self.sensor.max_error)
 
     def _cull(self) -> None:
-        self._map.cull(self.sensor.config.keyframe.kept, _MIN_FOUND, _REDUNDANT)
+        kept = self.sensor.config.keyframe.kept
+        self._map.cull(kept, _MIN_FOUND, _REDUNDANT, self.sensor.noise)

@@ -10,6 +10,7 @@ import numpy as np
 from alike_ros.geometry import Array, transform
 from alike_ros.odometry.local_map import Keyframe, LocalMap, Rows
 from alike_ros.odometry.noise import Noise
+from alike_ros.odometry.prior import Prior
 
 #: Depths further than this many standard deviations from the landmark are left out.
 _DEPTH_GATE = 4.0
@@ -22,7 +23,7 @@ class Window:
     """Poses and landmarks, and what was measured of them.
 
     The first `free` of the poses (n, 4, 4), world_from_cam, move, the rest are held; covariance
-    (n, 6, 6) of them all, as they are. rows (M,) in the map and positions (M, 3) of the
+    (n, 6, 6) of them all, as they are. rows (M,) in the map, positions (M, 3) and prior of the
     landmarks; of K observations: camera (K,) counts poses, landmark (K,) counts rows, bearings
     (K, 2), depths (K,), NaN where unknown or not believed.
     """
@@ -32,6 +33,7 @@ class Window:
     covariance: Array
     rows: Rows
     positions: Array
+    prior: Prior
     camera: Rows
     landmark: Rows
     bearings: Array
@@ -42,7 +44,11 @@ class Window:
         poses = self.poses.copy()
         poses[:, :3, 3] *= factor
         return replace(
-            self, poses=poses, positions=self.positions * factor, depths=self.depths * factor
+            self,
+            poses=poses,
+            positions=self.positions * factor,
+            prior=self.prior.scaled(factor),
+            depths=self.depths * factor,
         )
 
 
@@ -119,6 +125,7 @@ def _copied(
         np.stack([keyframe.covariance for keyframe in [*free, *held]]),
         rows[used],
         local_map.positions[rows[used]],
+        local_map.prior[rows[used]],
         camera[kept],
         (np.cumsum(used) - 1)[landmark[kept]],
         bearings[kept],

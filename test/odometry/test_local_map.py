@@ -3,9 +3,11 @@
 import numpy as np
 
 from alike_ros.odometry.local_map import Keyframe, LocalMap
+from alike_ros.odometry.noise import Noise
 from alike_ros.odometry.view import View
 
 DESCRIPTORS = np.eye(12, dtype=np.float32)
+NOISE = Noise(keypoint=1e-3, inverse_depth=4e-3)
 
 
 def keyframe(keypoints=4, descriptors=None):
@@ -43,7 +45,7 @@ def test_covisible_keyframes_come_in_order_of_what_they_share():
 
 def test_the_map_is_bounded():
     local_map = chain(20)
-    local_map.cull(kept=5, min_found=0.25, redundancy=0.9)
+    local_map.cull(kept=5, min_found=0.25, redundancy=0.9, noise=NOISE)
     assert [k.last_used for k in local_map.keyframes] == [15, 16, 17, 18, 19]
     assert len(local_map) == 12
     for k in local_map.keyframes:
@@ -57,9 +59,26 @@ def test_redundant_keyframes_go():
         same = keyframe()
         local_map.keyframes.append(same)
         local_map.observe(same, np.arange(4), np.arange(4))
-    local_map.cull(kept=30, min_found=0.25, redundancy=0.9)
+    local_map.cull(kept=30, min_found=0.25, redundancy=0.9, noise=NOISE)
     assert len(local_map.keyframes) == 3  # fewer than three others are left to see it all
     assert len(local_map) == 4
+
+
+def test_what_a_keyframe_saw_outlasts_it():
+    local_map = chain(4, step=1)
+    assert not local_map.prior.is_known.any()
+    local_map.cull(kept=3, min_found=0.25, redundancy=1.1, noise=NOISE)
+    assert [k.last_used for k in local_map.keyframes] == [1, 2, 3]
+    assert len(local_map) == 6  # the first keyframe alone saw the one that is gone
+    assert local_map.prior.is_known.tolist() == [True, True, True, False, False, False]
+    information = local_map.prior.information[0]
+    np.testing.assert_allclose(information, np.diag([1, 1, 0]) / 1e-6)  # its ray, 1 m off
+    motion = np.eye(4)
+    motion[:3, 3] = 1, 2, 3
+    before = local_map.positions.copy()
+    local_map.move(np.array([0, 5]), motion)
+    np.testing.assert_array_equal(local_map.positions[[0, 5]], before[[0, 5]] + [1, 2, 3])
+    np.testing.assert_allclose(local_map.prior.vector[0], information @ (before[0] + [1, 2, 3]))
 
 
 def test_weak_landmarks_go():
@@ -67,7 +86,7 @@ def test_weak_landmarks_go():
     local_map.count_sightings(np.arange(10), np.empty(0, np.int64))
     for _ in range(8):
         local_map.count_sightings(np.arange(10), np.arange(0, 2))
-    local_map.cull(kept=30, min_found=0.25, redundancy=0.9)
+    local_map.cull(kept=30, min_found=0.25, redundancy=0.9, noise=NOISE)
     assert len(local_map) == 9  # two strong ones, and seven that the newest two keyframes see
     np.testing.assert_array_equal(local_map.keyframes[0].rows, [0, 1])
 
