@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alike_ros.geometry import Array, adjoint, inverse
-from alike_ros.odometry.noise import Noise, excess
+from alike_ros.odometry.noise import HUBER, Noise, excess
 from alike_ros.odometry.prior import Prior, derivatives
 from alike_ros.odometry.window import Window
 
@@ -22,8 +22,6 @@ except ModuleNotFoundError:  # no wheel for this platform
 
 log = logging.getLogger(__name__)
 
-#: Residuals beyond this many standard deviations weigh less (Huber 1964).
-_HUBER = 1.345
 #: Poses that are held are held to this many metres and radians.
 _HELD = 1e-6
 #: A landmark is expected in its place to this share of the usual distance, so that the system can
@@ -154,7 +152,7 @@ def _graph(window: Window, noise: Noise) -> tuple[Any, Any]:
 
 def _noise_models(noise: Noise) -> tuple[Any, Any]:
     """Of a bearing and of a bearing with a depth: (x, x - 1 / depth, y)."""
-    huber = gtsam.noiseModel.mEstimator.Huber.Create(_HUBER)
+    huber = gtsam.noiseModel.mEstimator.Huber.Create(HUBER)
     s, d = noise.keypoint**2, noise.inverse_depth**2
     covariance = np.array([[s, s, 0], [s, s + d, 0], [0, 0, s]])
     return (

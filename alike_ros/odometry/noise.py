@@ -20,6 +20,8 @@ _LEAST = 0.05
 #: Residuals in the same cell of this size, at z = 1, may have an error in common: 150 pixels of a
 #: usual camera.
 _CELL = 0.3
+#: Residuals beyond this many standard deviations weigh less (Huber 1964).
+HUBER = 1.345
 #: Residuals beyond this many standard deviations are outliers, whose weight is small.
 _BELIEVED = 5.0
 #: Cells of the grid on either side of the axis: up to 75 degrees off it.

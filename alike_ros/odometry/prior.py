@@ -8,12 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alike_ros.geometry import Array
-from alike_ros.odometry.noise import Noise
+from alike_ros.odometry.noise import HUBER, Noise
 
 #: Residuals beyond this many standard deviations are of another landmark.
 _GATE = 4.0
-#: Residuals beyond this many standard deviations weigh less (Huber 1964).
-_HUBER = 1.345
 
 
 @dataclass(frozen=True)
@@ -64,11 +62,6 @@ class Prior:
         """After lengths have been multiplied by a factor."""
         return Prior(self.information / factor**2, self.vector / factor)
 
-    @property
-    def is_known(self) -> NDArray[np.bool_]:
-        """Mask (L,) of the landmarks of which something is known."""
-        return np.asarray(np.trace(self.information, axis1=1, axis2=2) > 0)
-
 
 def of_sightings(
     cam_from_world: Array, positions: Array, bearings: Array, depths: Array, noise: Noise
@@ -90,7 +83,7 @@ def of_sightings(
     fits = np.column_stack([fits, fits, fits & (np.abs(inverse_depth) < _GATE)])
     residuals, J = np.where(fits, residuals, 0), np.where(fits[:, :, None], J, 0)
     size = np.linalg.norm(residuals, axis=1)[:, None, None]
-    weighted = J * np.minimum(1, _HUBER / np.maximum(size, _HUBER))
+    weighted = J * np.minimum(1, HUBER / np.maximum(size, HUBER))
     information = weighted.swapaxes(1, 2) @ J
     vector = information @ positions[:, :, None] + weighted.swapaxes(1, 2) @ residuals[:, :, None]
     return Prior(information, vector[:, :, 0])
