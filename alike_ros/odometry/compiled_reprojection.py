@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from alike_ros.compiling import compiled
 from alike_ros.geometry import Array
+from alike_ros.odometry.noise import HUBER
 from alike_ros.odometry.reprojection import (
     CERTAIN,
-    HUBER,
     LEAST_NOISE,
     MEDIAN,
     Reprojection,

@@ -8,10 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alike_ros.geometry import Array, turned
-from alike_ros.odometry.noise import median
+from alike_ros.odometry.noise import HUBER, median
 
-#: Residuals beyond this many standard deviations weigh less (Huber 1964).
-HUBER = 1.345
 #: The median of |N(0, 1)|.
 MEDIAN = 0.6745
 #: Points whose uncertainty looks smaller than this, over their keypoint's noise, are certain.

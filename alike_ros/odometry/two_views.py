@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alike_ros.geometry import Array, from_Rt, rotation_exp, transform, triangulate
-from alike_ros.odometry.noise import excess
+from alike_ros.odometry.noise import HUBER, excess
 
 #: RANSAC looks for essential matrices within this share of the largest error: most matches are far
 #: nearer to their lines, and a wide gate lets bad poses through.
@@ -18,8 +18,6 @@ _SAMPLED = 1 / 3
 #: leaves out.
 _GATES = (4, 1)
 _ITERATIONS = 10
-#: Residuals beyond this many standard deviations weigh less (Huber 1964).
-_HUBER = 1.345
 #: Cosine of the angle between two directions of translation from which they are different answers.
 _SAME = np.cos(np.radians(15))
 #: Another answer has to fit worse than the best by this factor, three standard deviations of a
@@ -170,7 +168,7 @@ def relative_covariance(cam1_from_cam0: Array, bearings0: Array, bearings1: Arra
 def _weights(residuals: Array) -> tuple[float, Array]:
     """Standard deviation of the residuals (N,), and Huber's weights (N,) of them."""
     sigma = max(float(np.median(np.abs(residuals))) / 0.6745, 1e-9)  # of |N(0, 1)|
-    return sigma, np.minimum(1, _HUBER * sigma / np.maximum(np.abs(residuals), 1e-12))
+    return sigma, np.minimum(1, HUBER * sigma / np.maximum(np.abs(residuals), 1e-12))
 
 
 def _moved(pose: Array, step: Array) -> Array:
@@ -199,9 +197,9 @@ def _sampson(cam1_from_cam0: Array, bearings0: Array, bearings1: Array) -> tuple
 
 
 def _huber(residuals: Array) -> float:
-    """What the weights minimise: squares, and beyond _HUBER a straight line."""
+    """What the weights minimise: squares, and beyond HUBER a straight line."""
     size = np.abs(residuals)
-    return float(np.where(size < _HUBER, size**2 / 2, _HUBER * (size - _HUBER / 2)).sum())
+    return float(np.where(size < HUBER, size**2 / 2, HUBER * (size - HUBER / 2)).sum())
 
 
 def consistent(
