@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from alike_ros.errors import ModelError
@@ -59,8 +59,12 @@ def load_alike(path: str | Path) -> ALIKE:
 
 
 def save_weights(network: ALNet, path: str | Path) -> None:
-    """Writes the state dict as `.safetensors`."""
-    save_file({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}, path)
+    """Writes the state dict as `.safetensors`; the file appears whole or not at all."""
+    weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(save(weights))  # their save_file makes files that only its owner can read
+    partial.replace(path)
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

@@ -89,6 +89,14 @@ def test_weights_round_trip(network, tmp_path):
             torch.testing.assert_close(loaded.state_dict()[key], value, atol=0, rtol=0)
 
 
+def test_weights_can_be_read_by_whoever_may_read_other_files(tmp_path):
+    other = tmp_path / "other"
+    other.touch()
+    save_weights(ALIKE("alike-t"), tmp_path / "a.safetensors")
+    assert (tmp_path / "a.safetensors").stat().st_mode == other.stat().st_mode
+    assert {path.name for path in tmp_path.iterdir()} == {"other", "a.safetensors"}
+
+
 class _Evil:
     def __reduce__(self):
         return (open, ("/nonexistent/evil", "w"))
