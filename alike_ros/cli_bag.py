@@ -25,7 +25,7 @@ from alike_ros.cli_options import (
 from alike_ros.config import MODES
 from alike_ros.errors import AlikeError
 from alike_ros.recording_limits import FIGURES, SOAK_FIGURES, SOAK_LIMITS, Figure
-from alike_ros.trajectory import write_whole
+from alike_ros.whole_file import write_whole
 
 if TYPE_CHECKING:
     from alike_ros.nodes.bag_check import Verdict

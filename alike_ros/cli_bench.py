@@ -11,7 +11,7 @@ from alike_ros.cli_options import at_least
 from alike_ros.config import PROVIDERS, Config
 from alike_ros.errors import AlikeError, ConfigError
 from alike_ros.features import MIN_SIDE
-from alike_ros.trajectory import write_whole
+from alike_ros.whole_file import write_whole
 
 _DESCRIPTION = """\
 Times the extraction beside its alternatives, one after the other in every round: the published

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from alike_ros.cli_options import add_command, add_network, add_settings, node_config
 from alike_ros.errors import ConfigError
-from alike_ros.trajectory import write_whole
+from alike_ros.whole_file import write_whole
 
 if TYPE_CHECKING:
     from alike_ros.config import NodeConfig

@@ -212,7 +212,7 @@ def _table(figures: Table) -> str:
 
 
 def _write_json(path: Path, figures: Table, means: Mapping[str, Figures]) -> None:
-    from alike_ros.trajectory import write_whole
+    from alike_ros.whole_file import write_whole
 
     results = {
         name: mean.percent() | {"scenes": {s: by[name].percent() for s, by in figures.items()}}

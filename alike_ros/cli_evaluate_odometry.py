@@ -297,7 +297,7 @@ def _settings_path(path: Path) -> Path:
 
 
 def _write(path: Path, rows: list[Row], settings: Settings) -> None:
-    from alike_ros.trajectory import write_whole
+    from alike_ros.whole_file import write_whole
 
     write_whole(path, json.dumps([asdict(row) for row in rows], indent=2) + "\n")
     # after the rows: a stop in between leaves rows that are refused, never wrong ones

@@ -12,7 +12,8 @@ from alike_ros.config import Config, dump_yaml
 from alike_ros.evaluation import Accuracy, accuracy
 from alike_ros.odometry import Estimate, Status
 from alike_ros.plots import plot_trajectory
-from alike_ros.trajectory import Trajectory, write_whole
+from alike_ros.trajectory import Trajectory
+from alike_ros.whole_file import write_whole
 
 _ALIGNED = {
     "sim3": "aligned with scale",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from alike_ros.errors import DataError
 from alike_ros.geometry import Array, from_Rt, rotation_from_quat_xyzw, rotation_to_quat_xyzw
+from alike_ros.whole_file import write_whole
 
 
 @dataclass(frozen=True)
@@ -89,18 +89,3 @@ def seconds_to_ns(seconds: str) -> int:
 def ns_to_seconds(stamp_ns: int) -> str:
     """Nanoseconds -> seconds with nine digits."""
     return f"{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}"
-
-
-def write_whole(path: str | Path, text: str) -> None:
-    """Writes a text file under another name first, so that no reader finds half of it.
-
-    Makes its folder. Raises DataError where it cannot be written.
-    """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text)
-        os.replace(partial, path)  # noqa: PTH105 (says what it does)
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}") from error

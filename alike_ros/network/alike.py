@@ -14,6 +14,7 @@ from torch import Tensor
 from alike_ros.errors import ModelError
 from alike_ros.network.alnet import VARIANTS, ALNet, Variant
 from alike_ros.network.detection import detect, released_pixels
+from alike_ros.whole_file import write_whole
 
 __all__ = ["ALIKE", "VARIANTS", "Variant", "load_alike", "save_weights"]
 
@@ -59,12 +60,9 @@ def load_alike(path: str | Path) -> ALIKE:
 
 
 def save_weights(network: ALNet, path: str | Path) -> None:
-    """Writes the state dict as `.safetensors`; the file appears whole or not at all."""
+    """Writes the state dict as `.safetensors`; raises DataError where that cannot be done."""
     weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(save(weights))  # their save_file makes files that only its owner can read
-    partial.replace(path)
+    write_whole(path, save(weights))  # their save_file makes files that only the owner can read
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ from alike_ros.errors import ModelError
 from alike_ros.network import encoder_graph, score_graph
 from alike_ros.network.alike import ALIKE
 from alike_ros.network.network_graph import NetworkGraph
+from alike_ros.whole_file import write_whole
 
 Float = NDArray[np.float32]
 #: Largest difference of the score map to torch that passes, in [0, 1].
@@ -37,13 +38,9 @@ _STRIPS = 2
 def export(network: ALIKE, path: str | Path, height: int = 0, width: int = 0) -> None:
     """Writes the inference graph; height and width 0 take images of any size.
 
-    The file appears whole or not at all.
+    The file appears whole or not at all. Raises DataError where it cannot be written.
     """
-    model = build(network, height, width)
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(model.SerializeToString())
-    partial.replace(path)
+    write_whole(path, build(network, height, width).SerializeToString())
 
 
 def build(network: ALIKE, height: int = 0, width: int = 0) -> onnx.ModelProto:
