@@ -13,7 +13,7 @@ from alike_ros.camera import Camera, StereoCamera
 from alike_ros.config import Config
 from alike_ros.errors import DataError
 from alike_ros.features import Features
-from alike_ros.geometry import Array, inverse, rotation_log, transform
+from alike_ros.geometry import Array, inverse, rotation_log
 from alike_ros.matching import match_mutual
 from alike_ros.odometry.adjuster import Background, adjust_now
 from alike_ros.odometry.estimate import Estimate, Status
@@ -24,7 +24,7 @@ from alike_ros.odometry.local_map import Keyframe, LocalMap
 from alike_ros.odometry.localisation import Located, Matcher, locate
 from alike_ros.odometry.mapping import Mapper
 from alike_ros.odometry.motion import Gyroscope, Moment, Motion, no_gyroscope
-from alike_ros.odometry.noise import median
+from alike_ros.odometry.recognition import is_there
 from alike_ros.odometry.sensor import Sensor
 from alike_ros.odometry.shutter import Exposure, Shutter
 from alike_ros.odometry.start import Start, start
@@ -32,12 +32,6 @@ from alike_ros.odometry.view import View
 
 #: Keyframes that a lost frame is matched with; other ones at the next frame.
 _TRIED = 3
-#: Share of what is usually found in a place, for a camera to have got there, and
-_CONVINCING = 0.4
-#: how far from its last place, as a share of the distance of what it sees.
-_NEAR = 0.2
-#: One landmark in so many is enough to tell that.
-_SOME = 8
 
 
 class VisualOdometry:
@@ -146,7 +140,10 @@ class VisualOdometry:
             self._sensor,
             self._match,
         )
-        if located is None or not self._is_convincing(view, located, self._map):
+        last, is_lost = motion.last.world_from_cam, not motion.bridges(stamp_ns)
+        if located is None or not is_there(
+            located, len(view.bearings), self._map, last, is_lost, self._sensor
+        ):
             return self._without_pose(view, self._map)
         turn = (inverse(motion.last.world_from_cam) @ located.world_from_cam)[:3, :3]
         turn_rate = rotation_log(turn) / gap_s
@@ -199,21 +196,6 @@ class VisualOdometry:
         first = self._missed_frames * _TRIED % len(order)
         for i in order[first : first + _TRIED]:
             yield local_map.keyframes[i]
-
-    def _is_convincing(self, view: View, located: Located, local_map: LocalMap) -> bool:
-        """Whether the camera is where its view says: places may look alike.
-
-        In another place, only some of what should be in view is found. Where the camera was last,
-        less will do.
-        """
-        some = local_map.positions[located.rows[::_SOME]]
-        points = transform(located.pose.cam_from_world, some)
-        moved = located.world_from_cam[:3, 3] - self._motion.last.world_from_cam[:3, 3]
-        if np.linalg.norm(moved) < _NEAR * median(np.linalg.norm(points, axis=1)):
-            return True
-        in_view = local_map.in_view(located.pose.cam_from_world, self._sensor.half_size)
-        usual = float((local_map.found[in_view] / local_map.visible[in_view]).sum())
-        return len(located) >= _CONVINCING * min(usual, len(view.bearings))
 
     def _tracked(
         self, view: View, exposure: Exposure, local_map: LocalMap, located: Located
