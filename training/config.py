@@ -99,6 +99,7 @@ class LossConfig:
     blank: float = 0.0  # scores of keypoints in pictures that show nothing
     stretch: float = 0.0  # how far the stretched coarse levels pull keypoints
     quiet: float = 0.0  # the mean score of all pixels: no other term says how high scores are
+    quiet_cell: int = 0  # pixels: scores are rather spread over cells of this size; 0: no cells
     mirror: float = 0.0  # how far keypoints move on the picture when it is mirrored
 
 
@@ -136,6 +137,7 @@ _LEAST = {
     "data.width": 32,
     "data.workers": 0,
     "loss.stride": 1,
+    "loss.quiet_cell": 0,
     "optimizer.steps": 1,
     "optimizer.batch_size": 1,
     "optimizer.accumulation": 1,

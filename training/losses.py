@@ -76,6 +76,18 @@ def stretch_loss(keypoints: Tensor, unstretched: Tensor, scores: Tensor) -> Tens
     return mean((keypoints - unstretched)[scores > MIN_SCORE].abs().sum(1))
 
 
+def quiet_loss(score_maps: Tensor, cell: int) -> Tensor:
+    """Mean score of maps (B, H, W); of cells of that many pixels, the root of the mean square.
+
+    Not in the paper, in which no term says how high scores are. With cells, scores that crowd cost
+    more than the same scores spread over the picture. 0: no cells.
+    """
+    if not cell:
+        return score_maps.mean()
+    side = min(cell, *score_maps.shape[1:])
+    return F.avg_pool2d(score_maps[:, None], side).square().mean().sqrt()
+
+
 def neural_reprojection_error(
     descriptors: Tensor,
     descriptor_map: Tensor,

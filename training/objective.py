@@ -87,7 +87,7 @@ class Objective(nn.Module):
         ]
         terms = {name: torch.stack([terms[name] for terms in each]).mean() for name in each[0]}
         if self.config.quiet > 0:
-            terms["quiet"] = score_maps.mean()
+            terms["quiet"] = losses.quiet_loss(score_maps, self.config.quiet_cell)
         if self.config.stretch > 0:
             terms["stretch"] = self.stretch(levels, views)
         return terms, views

@@ -125,6 +125,22 @@ def test_stretch_loss_gradients() -> None:
     check_gradient(lambda *k: losses.stretch_loss(*k, scores), keypoints, unstretched)
 
 
+def test_quiet_loss_by_hand() -> None:
+    crowded, spread = torch.zeros(1, 4, 4), torch.zeros(1, 4, 4)
+    crowded[0, :2, :2] = 0.8
+    spread[0, ::2, ::2] = 0.8
+    assert losses.quiet_loss(crowded, 0).item() == pytest.approx(0.2)
+    assert losses.quiet_loss(spread, 0).item() == pytest.approx(0.2)
+    assert losses.quiet_loss(crowded, 2).item() == pytest.approx(0.4)  # root of 0.8^2 / 4
+    assert losses.quiet_loss(spread, 2).item() == pytest.approx(0.2)
+    assert losses.quiet_loss(crowded, 9).item() == pytest.approx(0.2)  # one cell, the picture
+
+
+@pytest.mark.parametrize("cell", [0, 2])
+def test_quiet_loss_gradients(cell: int) -> None:
+    check_gradient(lambda scores: losses.quiet_loss(scores, cell), random(2, 4, 6).abs())
+
+
 # Neural reprojection error
 
 

@@ -181,6 +181,16 @@ def test_pictures_become_quiet(network: ALNet) -> None:
     assert means[-1] < means[0] / 2
 
 
+def test_scores_that_crowd_are_told_by_the_objective(network: ALNet) -> None:
+    terms = [
+        Objective(network, replace(GRID, quiet=1.0, quiet_cell=cell))(
+            batch(torch.eye(3)), generator()
+        )
+        for cell in (0, 8)
+    ]
+    assert terms[1]["quiet"] > terms[0]["quiet"] > 0
+
+
 def test_levels_without_a_say_in_the_scores_pull_nothing(network: ALNet) -> None:
     fine = copy.deepcopy(network)
     with torch.no_grad():
