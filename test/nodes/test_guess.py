@@ -148,7 +148,7 @@ def test_guess_from_before_a_new_start_does_not_count(tf: Tf, make_robot: Any, c
         mode="mono", frame_id="base_link", guess_frame_id="wheels", initial_pose=place
     )
     robot.calibrate()
-    before, *shown = list(rendered("mono", 101))[::10]
+    before, *shown = list(rendered("mono", 101))[::20]
     if cause == "loop":
         before = replace(before, stamp_ns=before.stamp_ns + 10**11)
     tf.others = {("wheels", frame.stamp_ns): along_x(10.0) for frame in shown}

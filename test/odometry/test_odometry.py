@@ -194,9 +194,7 @@ def test_a_thing_that_hangs_elsewhere_is_no_place(away, left_of, is_there):
     assert after == ({Status.TRACKING} if is_there else {Status.LOST})
 
 
-@pytest.mark.parametrize(
-    "name", ["render:room?frames=140&seed=5", "render:corridor?frames=140&seed=1"]
-)
+@pytest.mark.parametrize("name", ["render:room?frames=140&seed=5", "render:corridor?frames=140"])
 def test_a_picture_that_hangs_twice_brings_no_lost_camera_to_the_wrong_place(name):
     """Two seconds of black, in scenes full of the same pictures; the corridor is known again."""
     config = Config(mode="rgbd")
