@@ -66,9 +66,14 @@ class _Process:
         self.running: subprocess.Popen[bytes] | None = None
         self._deaths = 0  # since the last result
         self._is_over = False
+        self._asking = threading.Lock()
 
     def adjust(self, window: Window, noise: Noise) -> Adjusted | None:
         """None too when the process dies or hangs: the map stays as it is."""
+        with self._asking:
+            return self._adjust(window, noise)
+
+    def _adjust(self, window: Window, noise: Noise) -> Adjusted | None:
         if self.running is not None and self.running.poll() is not None:
             self._replace(f"exit status {self.running.returncode}")
         if self._is_over or self._deaths >= _DEATHS:
@@ -100,8 +105,11 @@ class _Process:
     def end(self) -> None:
         """No window comes any more."""
         self._is_over = True
+        answered = self._asking.acquire(timeout=_END_S)  # a window is not cut off half-way
         if self.running is not None:
             _end(self.running)
+        if answered:
+            self._asking.release()
 
 
 def _start() -> subprocess.Popen[bytes]:
