@@ -28,8 +28,11 @@ from alike_ros.odometry.recognition import is_there
 from alike_ros.odometry.sensor import Sensor
 from alike_ros.odometry.shutter import Exposure, Shutter
 from alike_ros.odometry.start import Start, start
+from alike_ros.odometry.third_view import Passed
 from alike_ros.odometry.view import View
 
+#: Views between the first two keyframes are kept up to so many; then half of them go.
+_BETWEEN = 16
 #: Keyframes that a lost frame is matched with; other ones at the next frame.
 _TRIED = 3
 
@@ -159,6 +162,7 @@ class VisualOdometry:
         world_from_cam, covariance = self._origin
         self._map = LocalMap(view.descriptors.shape[1])
         self._mapper = Mapper(self._map, self._sensor, self._match, self._adjuster)
+        self._between: list[Passed] = []
         keyframe = self._reference = Keyframe(view, world_from_cam, covariance)
         self._mapper.insert(keyframe, adjust=False)
         if not self._sensor.is_metric:
@@ -172,9 +176,10 @@ class VisualOdometry:
 
     def _initialise(self, view: View, local_map: LocalMap) -> Estimate:
         """Mono: the first landmarks; where the first view is out of sight, the map starts anew."""
-        found = start(local_map.keyframes[0], view, self._sensor, self._match)
+        first = local_map.keyframes[0]
+        found = start(first, self._between, view, self._sensor, self._match)
         if isinstance(found, Start):
-            local_map.keyframes[0].exposure = found.second.exposure
+            first.exposure = found.second.exposure
             self._mapper.insert_pair(found.second, found.pairs)
             agreeing = len(found.pairs)
             return self._moved_on(
@@ -183,6 +188,9 @@ class VisualOdometry:
         if found.out_of_sight:
             self._map = None
             return replace(self._start(view), num_matches=found.num_matches)
+        self._between.append(found.passed)
+        if len(self._between) > _BETWEEN:
+            self._between = self._between[1::2]
         return self._estimate(view, Status.INITIALISING, num_matches=found.num_matches)
 
     def _tried(self, local_map: LocalMap) -> Iterator[Keyframe]:

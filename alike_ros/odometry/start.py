@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +14,13 @@ from alike_ros.odometry.local_map import Keyframe
 from alike_ros.odometry.localisation import Matcher
 from alike_ros.odometry.sensor import Sensor
 from alike_ros.odometry.shutter import Exposure
+from alike_ros.odometry.third_view import Passed, told_apart
 from alike_ros.odometry.two_views import RelativePose, relative_covariance, relative_pose
 from alike_ros.odometry.view import View
 
-#: Where two poses explain the first two views, these times the parallax is waited for. A wrong one
-#: gets implausible meanwhile, but before a plane that goes on for ever, none does.
+#: Where two poses explain the first two views, and no view between tells which is right, these
+#: times the parallax is waited for. A wrong one gets implausible meanwhile, but before a plane
+#: that goes on for ever, none does.
 _AMBIGUOUS = 3
 #: A map starts with a pose on which this share of the matches agrees. Fewer agree on a wrong one:
 #: by chance, where two views have little in common, or as cars that pass a camera at rest do.
@@ -43,25 +46,33 @@ class NotYet:
     """No start; out_of_sight: no later view can be hoped to make one with the first view."""
 
     out_of_sight: bool
-    num_matches: int
+    passed: Passed
+
+    @property
+    def num_matches(self) -> int:
+        """With the first view."""
+        return len(self.passed.rows)
 
 
-def start(first: Keyframe, view: View, sensor: Sensor, match: Matcher) -> Start | NotYet:
-    """From the first view, and a later one."""
+def start(
+    first: Keyframe, between: Sequence[Passed], view: View, sensor: Sensor, match: Matcher
+) -> Start | NotYet:
+    """From the first view, and a later one; `between` came after the first one."""
     floor = sensor.config.matching.min_similarity
     matches = match(first.view.descriptors, view.descriptors, floor)
     bearings0, bearings1 = first.view.bearings[matches[:, 0]], view.bearings[matches[:, 1]]
+    passed = Passed(matches[:, 0], bearings0, bearings1)
     result = relative_pose(bearings0, bearings1, sensor.max_error)
     if result is None or result.num_inliers < sensor.config.tracking.min_inliers:
-        return NotYet(True, len(matches))
+        return NotYet(True, passed)
     if result.num_inliers < _AGREEING * len(matches):
         # of views that hardly differ, a later one tells the pose
-        moved = np.median(np.linalg.norm(bearings1 - bearings0, axis=1))
-        return NotYet(bool(moved >= sensor.max_error), len(matches))
+        return NotYet(passed.moved >= sensor.max_error, passed)
+    result = told_apart(result, passed, between, sensor.max_error)
     agreeing0, agreeing1 = bearings0[result.inliers], bearings1[result.inliers]
     enough = sensor.config.keyframe.start_parallax_deg * (1 if result.is_unique else _AMBIGUOUS)
     if _parallax_deg(result, agreeing0, agreeing1) < enough:
-        return NotYet(False, len(matches))
+        return NotYet(False, passed)
     own = relative_covariance(result.cam1_from_cam0, agreeing0, agreeing1)
     second = _second(first, view, inverse(result.cam1_from_cam0), own)
     return Start(second, own, matches[result.inliers], len(matches))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ _ITERATIONS = 10
 _SAME = np.cos(np.radians(15))
 #: Another answer has to fit worse than the best by this factor, three standard deviations of a
 #: cost that is the noise of 300 matches.
-_WORSE = 1.25
+WORSE = 1.25
 
 #: The distance of two cameras is the unit of length, exactly: a share that leaves their covariance
 #: invertible.
@@ -34,14 +34,19 @@ class RelativePose:
     """cam1_from_cam0 (4, 4), |translation| = 1, and the matches (N,) that agree with it.
 
     cost: squared distances to the epipolar lines, each at most 1, in units of the largest error;
-    1 where a match does not agree. is_unique: no other direction fits nearly as well, as it may
-    where all is in one plane.
+    1 where a match does not agree. rivals: poses of another direction that fit nearly as well, as
+    they may where all is in one plane.
     """
 
     cam1_from_cam0: Array
     inliers: NDArray[np.bool_]
     cost: float
-    is_unique: bool = True
+    rivals: tuple[RelativePose, ...] = ()
+
+    @property
+    def is_unique(self) -> bool:
+        """Whether no other direction fits nearly as well."""
+        return not self.rivals
 
     @property
     def num_inliers(self) -> int:
@@ -66,10 +71,13 @@ def relative_pose(bearings0: Array, bearings1: Array, max_error: float) -> Relat
     if not found:
         return None
     best = min(found, key=lambda pose: pose.cost)
-    direction = best.cam1_from_cam0[:3, 3]
-    rivals = [pose.cost for pose in found if pose.cam1_from_cam0[:3, 3] @ direction < _SAME]
-    is_unique = min(rivals, default=np.inf) > _WORSE * best.cost
-    return RelativePose(best.cam1_from_cam0, best.inliers, best.cost, bool(is_unique))
+    fitting = [pose for pose in found if pose.cost <= WORSE * best.cost]
+    return replace(best, rivals=tuple(pose for pose in fitting if differ(pose, best)))
+
+
+def differ(pose: RelativePose, other: RelativePose) -> bool:
+    """Whether the camera went into another direction."""
+    return bool(pose.cam1_from_cam0[:3, 3] @ other.cam1_from_cam0[:3, 3] < _SAME)
 
 
 def _fitted(
