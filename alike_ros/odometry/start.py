@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from alike_ros.odometry.local_map import Keyframe
 from alike_ros.odometry.localisation import Matcher
 from alike_ros.odometry.sensor import Sensor
 from alike_ros.odometry.shutter import Exposure
-from alike_ros.odometry.third_view import Passed, told_apart
+from alike_ros.odometry.third_view import Passed, followed, told_apart
 from alike_ros.odometry.two_views import RelativePose, relative_covariance, relative_pose
 from alike_ros.odometry.view import View
 
@@ -62,9 +62,11 @@ def start(
     matches = match(first.view.descriptors, view.descriptors, floor)
     bearings0, bearings1 = first.view.bearings[matches[:, 0]], view.bearings[matches[:, 1]]
     passed = Passed(matches[:, 0], bearings0, bearings1)
-    result = relative_pose(bearings0, bearings1, sensor.max_error)
+    guesses = followed(between[-1], passed, sensor.max_error) if between else []
+    result = relative_pose(bearings0, bearings1, sensor.max_error, guesses)
     if result is None or result.num_inliers < sensor.config.tracking.min_inliers:
         return NotYet(True, passed)
+    passed = replace(passed, found=result)
     if result.num_inliers < _AGREEING * len(matches):
         # of views that hardly differ, a later one tells the pose
         return NotYet(passed.moved >= sensor.max_error, passed)

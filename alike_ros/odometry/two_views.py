@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -54,18 +55,23 @@ class RelativePose:
         return int(self.inliers.sum())
 
 
-def relative_pose(bearings0: Array, bearings1: Array, max_error: float) -> RelativePose | None:
+def relative_pose(
+    bearings0: Array, bearings1: Array, max_error: float, guesses: Sequence[Array] = ()
+) -> RelativePose | None:
     """Pose of camera 0 in the frame of camera 1, from matched bearings (N, 2).
 
     Essential matrix (Nister 2004) with MAGSAC, which planes leave undetermined, and homography,
     which fits only them: of the poses that either allows, each refined, the one of least cost.
-    max_error: largest reprojection error of an inlier, at z = 1. None where no pose is found.
+    max_error: largest reprojection error of an inlier, at z = 1; guesses: cam1_from_cam0 (4, 4) to
+    begin with as well, |translation| = 1: with little parallax, where a turn and a shift look
+    alike, sampling now and then finds no pose near the best. None where no pose is found.
     """
     if len(bearings0) < 8:
         return None
     starts = [
         *_essential_poses(bearings0, bearings1, _SAMPLED * max_error),
         *_homography_poses(bearings0, bearings1, max_error),
+        *guesses,
     ]
     found = [_fitted(start, bearings0, bearings1, max_error) for start in starts]
     if not found:

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from test_two_views import MAX_ERROR, errors, observed, plane
+from test_two_views import MAX_ERROR, TRUE, errors, observed, plane, scattered
 
 from alike_ros.geometry import from_Rt, rotation_exp, rotation_log, transform
-from alike_ros.odometry.third_view import Passed, told_apart
-from alike_ros.odometry.two_views import relative_pose
+from alike_ros.odometry.third_view import Passed, followed, told_apart
+from alike_ros.odometry.two_views import RelativePose, relative_pose
 
 
 def somewhere(rng):
@@ -77,3 +77,28 @@ def test_two_views_alone_stay_as_they_are():
     assert not found.is_unique
     second = Passed(np.arange(len(points)), seen0, seen1)
     assert told_apart(found, second, [], MAX_ERROR) is found
+
+
+def test_the_pose_of_a_view_follows_from_that_of_the_last_one():
+    """However far the camera turns between them."""
+    points = scattered()
+    turn = from_Rt(rotation_exp(np.array([0.02, 0.3, 0.1])), np.array([0.3, 0.1, 0]))
+    seen0, seen1, _ = observed(points)
+    rows = np.arange(len(points))
+    last = Passed(rows, seen0, seen1, relative_pose(seen0, seen1, MAX_ERROR))
+    true = turn @ TRUE
+    view = passed(np.random.default_rng(0), points, seen0, true, 200)
+    (pose,) = followed(last, view, MAX_ERROR)
+    (turned, away) = errors(RelativePose(pose, rows > 0, 0.0), true)
+    assert turned < 0.2  # degrees; measured 0.04
+    assert away < 1  # measured 0.2
+    assert np.linalg.norm(pose[:3, 3]) == pytest.approx(1)
+
+
+def test_nothing_follows_from_a_view_without_a_pose_or_of_other_points():
+    seen0, seen1, _ = observed(scattered())
+    rows = np.arange(len(seen0))
+    found = relative_pose(seen0, seen1, MAX_ERROR)
+    last, other = Passed(rows, seen0, seen1, found), Passed(rows + 1000, seen0, seen1)
+    assert followed(last, other, MAX_ERROR) == []
+    assert followed(Passed(rows, seen0, seen1), last, MAX_ERROR) == []
