@@ -48,9 +48,9 @@ def is_there(
     A picture on the wall, a chair or a door may be elsewhere, too, or have been carried there:
     then the landmarks of one thing are found, and little else of what should be in view. In the
     right place either most are found, or some all over the picture, but for what looks much larger
-    or smaller than it did. A camera that is not lost is
-    where it was a moment ago, whatever may hide the rest. offered: how many keypoints the view
-    has; last: world_from_cam when it was tracked last.
+    or smaller than it did. A camera that is not lost is where it was a moment ago, whatever may
+    hide the rest. offered: how many keypoints the view has; last: world_from_cam when it was
+    tracked last.
     """
     is_near = _is_near(located, local_map, last)
     if is_near and not is_lost:

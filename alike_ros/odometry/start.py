@@ -43,7 +43,10 @@ class Start:
 
 @dataclass(frozen=True)
 class NotYet:
-    """No start; out_of_sight: no later view can be hoped to make one with the first view."""
+    """No start; passed: the view that made none, with what it tells of its pose.
+
+    out_of_sight: no later view can be hoped to make one with the first view.
+    """
 
     out_of_sight: bool
     passed: Passed
@@ -57,7 +60,7 @@ class NotYet:
 def start(
     first: Keyframe, between: Sequence[Passed], view: View, sensor: Sensor, match: Matcher
 ) -> Start | NotYet:
-    """From the first view, and a later one; `between` came after the first one."""
+    """From the first view, and a later one; between: views that made no start, in their order."""
     floor = sensor.config.matching.min_similarity
     matches = match(first.view.descriptors, view.descriptors, floor)
     bearings0, bearings1 = first.view.bearings[matches[:, 0]], view.bearings[matches[:, 1]]
