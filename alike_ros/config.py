@@ -70,9 +70,11 @@ class DepthConfig(Checked):
         0.05, "depth steps between neighbouring pixels above this share are edges, not used", 0.0
     )
     noise: float = setting(
-        0.0025, "standard deviation of a depth of 1 m; grows with z squared", 1e-6
+        0.0025, "standard deviation of a depth of 1 m, at most; grows with z squared", 1e-6
     )
-    disparity_noise_px: float = setting(0.5, "standard deviation of a stereo disparity", 0.01)
+    disparity_noise_px: float = setting(
+        0.5, "standard deviation of a stereo disparity, at most", 0.01
+    )
     min_disparity_px: float = setting(1.0, "smallest stereo disparity that gives a depth", 0.01)
     max_row_error_px: float = setting(
         2.0, "largest distance of stereo matches from their row", 0.0
@@ -92,7 +94,7 @@ class TrackingConfig(Checked):
     bridge_s: float = setting(
         0.3, "gap up to which the pose is predicted from the velocity, seconds", 0.0, 5.0
     )
-    keypoint_noise_px: float = setting(0.7, "standard deviation of a keypoint", 0.01)
+    keypoint_noise_px: float = setting(0.7, "standard deviation of a keypoint, at most", 0.01)
     calibration_error: float = setting(
         0.001, "share by which the calibration may be off, which covariances allow for", 0.0, 0.1
     )

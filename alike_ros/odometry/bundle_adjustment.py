@@ -40,13 +40,14 @@ class Adjusted:
     """The result: free poses (n, 4, 4), their covariances (n, 6, 6), and the landmarks.
 
     positions (M, 3); spread (M, 3): one standard deviation of each, along the line of least
-    certainty.
+    certainty; noise: what the measurements turned out to have.
     """
 
     poses: Array
     covariances: Array
     positions: Array
     spread: Array
+    noise: Noise
 
 
 @cache
@@ -63,6 +64,8 @@ def is_available() -> bool:
 def adjust(window: Window, noise: Noise) -> Adjusted | None:
     """Levenberg and Marquardt on all poses and landmarks of the window, with Huber weights.
 
+    noise: the most that the measurements have; what it is, and beyond which residuals they weigh
+    less, the window's residuals say.
     What keyframes saw that have left the map comes in as the prior of their landmarks.
     Free poses that hardly see any of the landmarks stay as they are. None where the system cannot
     be solved.
@@ -75,7 +78,8 @@ def adjust(window: Window, noise: Noise) -> Adjusted | None:
         return None
 
 
-def _solved(window: Window, noise: Noise) -> Adjusted:
+def _solved(window: Window, most: Noise) -> Adjusted:
+    noise = most.seen_in(*_residuals(window, window.poses[: window.free], window.positions))
     unit = float(np.median(np.linalg.norm(window.positions - window.poses[0, :3, 3], axis=1)))
     graph, values = _graph(window.scaled(1 / unit), noise.scaled(1 / unit))
     parameters = gtsam.LevenbergMarquardtParams()
@@ -101,6 +105,7 @@ def _solved(window: Window, noise: Noise) -> Adjusted:
         covariances,
         positions,
         _spread(window, poses, positions, noise),
+        noise,
     )
 
 
@@ -188,10 +193,15 @@ def _root(covariances: Array) -> Array:
 
 def _excess(window: Window, poses: Array, positions: Array, noise: Noise) -> float:
     """By how much the residuals say that the covariance of the poses is too small."""
+    bearings, inverse_depths = _residuals(window, poses, positions)
+    scaled = np.column_stack([bearings / noise.keypoint, inverse_depths / noise.inverse_depth])
+    return excess(scaled, window.bearings, window.camera)
+
+
+def _residuals(window: Window, poses: Array, positions: Array) -> tuple[Array, Array]:
+    """Of the observations: measured minus expected bearings (K, 2) and 1 / depth (K,)."""
     x, y, z = _observed(window, poses, positions)[1].T
-    bearing = (window.bearings - np.stack([x / z, y / z], axis=1)) / noise.keypoint
-    depth = (1 / window.depths - 1 / z) / noise.inverse_depth
-    return excess(np.column_stack([bearing, depth]), window.bearings, window.camera)
+    return window.bearings - np.stack([x / z, y / z], axis=1), 1 / window.depths - 1 / z
 
 
 def _observed(window: Window, poses: Array, positions: Array) -> tuple[Array, Array]:

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from alike_ros.compiling import compiled
 from alike_ros.geometry import Array
-from alike_ros.odometry.noise import HUBER
+from alike_ros.odometry.noise import CAUCHY, MEDIAN
 from alike_ros.odometry.reprojection import (
     CERTAIN,
     LEAST_NOISE,
-    MEDIAN,
     Reprojection,
     Sightings,
 )
@@ -101,7 +100,7 @@ def weigh(
         du, dv = residuals[0, i], residuals[1, i]
         pull = shrink * (a * du + b * dv)
         du, dv = (du - pull * a) / sigma, (dv - pull * b) / sigma
-        weight = sqrt(min(1.0, HUBER / max(sqrt(du * du + dv * dv), CERTAIN)))
+        weight = 1 / sqrt(1 + (du * du + dv * dv) / CAUCHY**2)
         system[-1, 0, i], system[-1, 1, i] = weight * du, weight * dv
         weight /= sigma * noise[inliers[i]]
         derivatives = (

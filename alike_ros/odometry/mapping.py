@@ -59,6 +59,7 @@ class Mapper:
         self._map = local_map
         self._match = match
         self._adjuster = adjuster
+        self._noise = sensor.noise  # as the last adjustment found it
         self._adjustment: _Adjustment | None = None
         self._is_outdated = False  # a keyframe has come since the adjustment began
 
@@ -193,6 +194,7 @@ class Mapper:
             # ones are off by, as if they had not got it from it, would
             if keyframe is newest or det(covariance) < det(keyframe.covariance):
                 keyframe.covariance = covariance
+        self._noise = adjusted.noise
         local_map.positions[adjustment.rows] = adjusted.positions
         local_map.spread[adjustment.rows] = adjusted.spread
         for keyframe in keyframes:
@@ -200,4 +202,4 @@ class Mapper:
 
     def _cull(self) -> None:
         kept = self.sensor.config.keyframe.kept
-        self._map.cull(kept, _MIN_FOUND, _REDUNDANT, self.sensor.noise)
+        self._map.cull(kept, _MIN_FOUND, _REDUNDANT, self._noise)

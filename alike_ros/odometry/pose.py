@@ -133,7 +133,7 @@ def _fit(
 ) -> _Fit | None:
     """Gauss-Newton on the reprojection error; None where it is singular.
 
-    Weights are Huber's; the common factor of the keypoints' noise is estimated (`reproject`).
+    Weights are Cauchy's; the common factor of the keypoints' noise is estimated (`reproject`).
     With the pose, beginning at `bend`, goes the bend, as far as its covariance leaves it open. A
     step of less than `settled` standard deviations is the last.
     """

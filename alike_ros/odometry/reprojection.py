@@ -8,10 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alike_ros.geometry import Array, turned
-from alike_ros.odometry.noise import HUBER, median
+from alike_ros.odometry.noise import CAUCHY, MEDIAN, median
 
-#: The median of |N(0, 1)|.
-MEDIAN = 0.6745
 #: Points whose uncertainty looks smaller than this, over their keypoint's noise, are certain.
 CERTAIN = 1e-12
 #: The noise of keypoints is not taken to be less.
@@ -40,7 +38,7 @@ class Reprojection(NamedTuple):
     """What is near where the camera sees it: inliers (n,) of the points, and how far off it is.
 
     system (C + 1, 2 n): for each residual of u, then of v, its derivative by the C numbers that
-    are looked for, and the residual itself, of unit variance but for Huber's weights: products
+    are looked for, and the residual itself, of unit variance but for Cauchy's weights: products
     of its rows are normal equations. residuals (2, n): in standard deviations of the keypoint.
     """
 
@@ -112,8 +110,7 @@ def _weigh(J: Array, weighted: Array, residuals: Array, along: Array, noise: Arr
     # (sigma^2 I + a a^T)^(-1/2) = (I - shrink a a^T) / sigma
     shrink = (1 - sigma / np.sqrt(sigma**2 + squared)) / np.maximum(squared, CERTAIN**2)
     residuals = (residuals - shrink * _dot(along, residuals) * along) / sigma
-    distance = np.sqrt(_dot(residuals, residuals))
-    weight = np.sqrt(np.minimum(1, HUBER / np.maximum(distance, CERTAIN)))
+    weight = 1 / np.sqrt(1 + _dot(residuals, residuals) / CAUCHY**2)
     J -= (along[0] * J[:, 0] + along[1] * J[:, 1])[:, None] * (shrink * along)
     J *= weight / (sigma * noise)
     np.multiply(weight, residuals, out=weighted)

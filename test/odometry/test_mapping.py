@@ -47,6 +47,7 @@ def test_what_has_come_since_an_adjustment_began_moves_along_with_it():
         np.zeros((n, 6, 6)),
         transform(SHIFT, window.positions),
         np.zeros_like(window.positions),
+        NOISE,
     )
     mapper._write_back(adjustment, moved)
     for keyframe, pose in zip(later, poses, strict=True):
@@ -67,7 +68,7 @@ def test_what_one_keyframe_sees_alone_stays_where_it_sees_it():
     assert len(alone) > 20
     before = transform(newest.cam_from_world, local_map.positions[alone])
     covariances, spread = np.zeros((n, 6, 6)), np.zeros_like(window.positions)
-    moved = Adjusted(SHIFT @ window.poses[:n], covariances, window.positions, spread)
+    moved = Adjusted(SHIFT @ window.poses[:n], covariances, window.positions, spread, NOISE)
     mapper._write_back(adjustment, moved)
     after = transform(newest.cam_from_world, local_map.positions[alone])
     np.testing.assert_allclose(after, before, atol=1e-12)
@@ -87,7 +88,7 @@ def test_no_adjustment_makes_an_older_keyframe_less_certain():
         for keyframe, covariance in zip(keyframes, given, strict=False):
             keyframe.covariance = covariance
         spread = np.zeros_like(window.positions)
-        adjusted = Adjusted(window.poses[:n], factor * given, window.positions, spread)
+        adjusted = Adjusted(window.poses[:n], factor * given, window.positions, spread, NOISE)
         mapper._write_back(adjustment, adjusted)
         np.testing.assert_allclose(newest.covariance, factor * given[0])
         for keyframe, covariance in zip(older, given[1:], strict=True):
@@ -151,7 +152,7 @@ def test_observations_that_do_not_fit_after_an_adjustment_are_forgotten():
     positions = window.positions.copy()
     positions[wrong] += [0.5, 0, 0]  # metres; seven away
     covariances, spread = np.zeros((n, 6, 6)), np.zeros_like(positions)
-    adjusted = Adjusted(window.poses[:n], covariances, positions, spread)
+    adjusted = Adjusted(window.poses[:n], covariances, positions, spread, NOISE)
     mapper._write_back(adjustment, adjusted)
     for keyframe in adjustment.keyframes:
         assert not np.isin(keyframe.rows, window.rows[wrong]).any()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alike_ros.odometry.noise import excess, match_noise, score_noise
+from alike_ros.odometry.noise import Noise, excess, match_noise, score_noise
 
 BEARINGS = np.random.default_rng(0).uniform([-0.6, -0.45], [0.6, 0.45], (2000, 2))
 
@@ -49,3 +49,20 @@ def test_matches_that_differ_are_noisier():
     assert noise[0] == noise[1]  # no nearer than descriptors ever are
     assert noise[4] / noise[2] == pytest.approx(3, rel=0.03)  # nine times as far away
     assert (np.diff(noise[1:]) > 0).all()
+
+
+def test_residuals_tell_the_noise_up_to_what_settings_say():
+    rng = np.random.default_rng(0)
+    most = Noise(keypoint=1e-3, inverse_depth=4e-3)
+    bearings, inverse_depths = rng.normal(0, 6e-4, (2000, 2)), rng.normal(0, 3e-3, 2000)
+    bearings[::10] += 0.01  # outliers
+    inverse_depths[::2] = np.nan
+    seen = most.seen_in(bearings, inverse_depths)
+    assert seen.keypoint == pytest.approx(6e-4, rel=0.15)  # measured 6.5e-4
+    assert seen.inverse_depth == pytest.approx(3e-3, rel=0.15)  # measured 2.9e-3
+    assert most.seen_in(5 * bearings, 5 * inverse_depths) == most
+    tiny = most.seen_in(bearings / 100, inverse_depths / 100)
+    assert tiny.keypoint == pytest.approx(4e-4) and tiny.inverse_depth == pytest.approx(1.6e-3)
+    unknown = most.seen_in(bearings, np.full(2000, np.nan))
+    assert unknown == Noise(seen.keypoint, most.inverse_depth)
+    assert most.seen_in(bearings[:0], inverse_depths[:0]) == most

@@ -57,6 +57,19 @@ def test_outliers_are_found():
     assert (result.inliers == ~wrong).mean() > 0.97
 
 
+def test_keypoints_that_are_a_little_off_hardly_pull():
+    """A fifth is off by two pixels to the same side: all inliers, whose mean is off by 0.4."""
+    errors = []
+    for seed in range(10):
+        points, bearings, _ = observed(4000, noise=0.2 / 500, seed=seed)
+        bearings[::5, 0] += 2 / 500
+        result = pose_from_points(sightings(points, bearings), MAX_ERROR, 300)
+        assert result.inliers.all()
+        errors.append(error(result.cam_from_world)[0])
+    # measured 0.00024; with Huber's weights 0.00029, with equal ones 0.00071
+    assert np.median(errors) < 0.0004
+
+
 def test_a_bent_image_gives_pose_and_bend():
     """As a camera takes it that turns at 2 rad/s and reads for 25 ms: 27 pixels top to bottom."""
     bend = np.array([0.01, -0.05, 0.02])

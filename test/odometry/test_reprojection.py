@@ -58,7 +58,7 @@ def test_residuals_and_derivatives_are_weighed_by_their_covariance(form, bend, t
 
 def by_definition(bend, sightings, index, sigma):
     """Weighted residual (2,) and derivatives (9, 2), of covariance
-    (sigma noise)^2 I + along along^T, with Huber's weight.
+    (sigma noise)^2 I + along along^T, with Cauchy's weight.
     """
     point, spread = sightings.points[:, index], sightings.spread[:, index]
 
@@ -73,7 +73,7 @@ def by_definition(bend, sightings, index, sigma):
     covariance = (sigma * sightings.noise[index]) ** 2 * np.eye(2) + np.outer(along, along)
     values, vectors = np.linalg.eigh(covariance)
     whiten = vectors @ np.diag(values**-0.5) @ vectors.T
-    whiten *= min(1, 1.345 / np.linalg.norm(whiten @ raw)) ** 0.5
+    whiten /= (1 + (np.linalg.norm(whiten @ raw) / 2.385) ** 2) ** 0.5
     derivatives = [(residual(-step) - residual(step)) / 2e-6 for step in 1e-6 * np.eye(9)]
     return whiten @ raw, np.array(derivatives) @ whiten
 
