@@ -48,7 +48,7 @@ def test_the_same_image_gives_the_same_features(extractor):
 def test_grey_is_rgb_with_equal_channels(extractor):
     grey = blocks(100, 70, 1)
     a, b = extractor(grey), extractor(np.repeat(grey[..., None], 3, axis=2))
-    assert len(a) > 30  # 50 measured
+    assert len(a) > 30  # 47 measured
     np.testing.assert_array_equal(a.keypoints, b.keypoints)
 
 
@@ -62,7 +62,7 @@ def test_a_view_with_strides_is_as_good_as_a_copy(extractor):
     image = blocks(128, 128)
     bgr = image[:, :, ::-1]
     a, b = extractor(bgr), extractor(bgr.copy())
-    assert len(a) > 30  # 79 measured
+    assert len(a) > 30  # 89 measured
     np.testing.assert_array_equal(a.keypoints, b.keypoints)
 
 
