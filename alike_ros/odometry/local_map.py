@@ -141,6 +141,19 @@ class LocalMap:
         self.positions[rows] = transform(motion, self.positions[rows])
         self.prior = self.prior.replaced(rows, self.prior[rows].moved(motion))
 
+    def straighten(self, keyframes: Sequence[Keyframe], readout_s: float) -> None:
+        """Straightens what keyframes see as if rows took this long, and what one alone sees."""
+        alone = self.observers() == 1
+        for keyframe in keyframes:
+            before = keyframe.view
+            keyframe.straighten(readout_s)
+            if keyframe.view is before:
+                continue
+            (seen,) = np.nonzero((keyframe.landmarks >= 0) & np.isfinite(before.depths))
+            seen = seen[alone[keyframe.landmarks[seen]]]
+            moved = (keyframe.view.points_in_cam - before.points_in_cam)[seen]
+            self.positions[keyframe.landmarks[seen]] += moved @ keyframe.world_from_cam[:3, :3].T
+
     def forget_misfits(self, keyframe: Keyframe, max_error: float) -> None:
         """Drops what a keyframe sees further than this, at z = 1, from where it should."""
         seen = np.nonzero(keyframe.landmarks >= 0)[0]

@@ -153,6 +153,7 @@ class VisualOdometry:
         if self._reference.exposure is None:
             self._reference.exposure = Exposure(turn_rate, np.zeros(3), 0.0)
         exposure = self._shutter.learn(expected, located.pose.bend, turn_rate)
+        self._map.straighten([self._reference], exposure.readout_s)
         return self._tracked(view, exposure, self._map, located)
 
     def _start(self, view: View) -> Estimate:

@@ -11,19 +11,26 @@ from alike_ros.geometry import Array
 #: Standard deviation of a camera's readout time before anything was seen, seconds, and
 _READOUT_S = 0.02
 #: what is always left of it: a camera may change its mode.
-_LEAST_S = 0.002
+_LEAST_S = 0.001
 #: Landmarks that several keyframes have bent are off from the model by this, radians.
-_MODEL = 0.004
-#: Angular velocity changes by this standard deviation in a second, rad/s, at first.
-_CHANGE = 1.0
+_MODEL = 0.008
+#: Angular velocity changes by this variance in a second, (rad/s)^2, at first.
+_CHANGE = 0.25
 #: Rates are means over gaps. That of the moment at which an image is taken is off from the last
-#: mean by twice the variance of the difference of two means (of a Wiener process, equal gaps).
+#: mean by twice the variance of the difference of two means (of a Wiener process, equal gaps), and
 _MOMENTARY = 2.0
+#: from that which ends at this moment by half of it.
+_ENDED = 0.5
+#: Share of the readout time's variance that leaves images open to momentary rates. All of it costs
+#: global shutters, of which nothing is known at first, a twelfth of their precision; rolling ones
+#: gain nothing by more.
+_OPEN = 0.25
 #: Smallest ratio of a bend's variances, so that they can be inverted.
 _CONDITION = 1e-6
-#: Share of what the newest frame says in how angular velocity changes,
+#: Least share of what the newest frame says in how angular velocity changes; of the first few,
+#: each has as much as what was assumed. What it says
 _NEWEST = 0.1
-#: which is up to this many times what it was.
+#: is up to this many times what was known.
 _SUDDEN = 9.0
 #: Of what an image is bent otherwise than expected, this share is its own. The rest is what the
 #: map has: the landmarks come from images that were expected as badly.
@@ -79,43 +86,55 @@ class Shutter:
     """The readout time of a camera, as its images tell it.
 
     The bend of an image is the readout time times the angular velocity, which is known from the
-    last poses and changes at random (a Wiener process, whose strength is estimated as well). What
-    PnP makes of this expectation says in turn how long the readout takes: 0 for a global shutter,
-    whose images are taken as straight before long. Landmarks are bent as well, by what was not
-    known of the readout time when their keyframe, the base, was straightened.
+    last poses and changes at random (a Wiener process, whose strength is estimated as well). The
+    bend that PnP finds says in turn, with the angular velocity that follows from the pose, how
+    long the readout takes: 0 for a global shutter, whose images are taken as straight before long.
+    Landmarks are bent as well, by what was not known of the readout time when their keyframe, the
+    base, was straightened.
     """
 
     def __init__(self) -> None:
         self.readout_s = 0.0
         self._variance = _READOUT_S**2
-        self._change = _CHANGE**2  # rad^2/s^2 in a second, for each axis
+        self._change = _CHANGE  # rad^2/s^2 in a second, for each axis
+        self._learned = 1  # views that have told it, and what was assumed
 
     def expected(self, turn_rate: Array, gap_s: float, base: Exposure | None) -> Expected:
         """For a view that follows; base: None where it is not known how that was taken."""
         base = base or Exposure(turn_rate, np.zeros(3), 0.0)
         H = turn_rate - base.turn_rate
-        momentary = _MOMENTARY * self._change * gap_s * self.readout_s**2
+        squared_s = self.readout_s**2 + _OPEN * self._variance
+        momentary = _MOMENTARY * self._change * gap_s * squared_s
         along = self._variance * np.outer(H, H)
         covariance = along + (momentary + _CONDITION * np.trace(along)) * np.eye(3)
-        mean = self.readout_s * turn_rate - self._left(base)
-        return Expected(Bend(mean, covariance), turn_rate, gap_s, base)
+        return Expected(Bend(self._bend(turn_rate, base), covariance), turn_rate, gap_s, base)
 
     def learn(self, expected: Expected, found: Bend, turn_rate: Array) -> Exposure:
         """From a view that was matched; found: how far it is bent otherwise than expected.
 
-        turn_rate (3,): as its pose tells it, rad/s. Readout and bend are jointly Gaussian, so that
-        the bend moves the readout by regression.
+        turn_rate (3,): as its pose tells it, rad/s. The bend is the readout time times what it
+        is more than that of the base, and is known as well as PnP, momentary rates and landmarks
+        let it be: one step of a Kalman filter.
         """
-        H = expected.turn_rate - expected.base.turn_rate
-        spread = expected.bend.covariance + found.covariance + _MODEL**2 * np.eye(3)
-        gain = self._variance * np.linalg.solve(spread, H)
-        self.readout_s += float(gain @ found.mean)
+        H = turn_rate - expected.base.turn_rate
+        squared_s = self.readout_s**2 + self._variance
+        momentary = _ENDED * self._change * expected.gap_s * squared_s
+        spread = self._variance * np.outer(H, H) + (momentary + _MODEL**2) * np.eye(3)
+        gain = self._variance * np.linalg.solve(spread + found.covariance, H)
+        otherwise = expected.bend.mean + found.mean - self._bend(turn_rate, expected.base)
+        self.readout_s += float(gain @ otherwise)
         self._variance = max(self._variance * (1 - float(gain @ H)), _LEAST_S**2)
         change = float(((turn_rate - expected.turn_rate) ** 2).mean()) / expected.gap_s
-        self._change += _NEWEST * (min(change, _SUDDEN * self._change) - self._change)
+        self._learned += 1
+        share = max(_NEWEST, 1 / self._learned)
+        self._change += share * (min(change, _SUDDEN * self._change) - self._change)
         bend = expected.bend.mean + found.mean + self._left(expected.base)
         more = _OWN * (bend - self.readout_s * turn_rate)
         return Exposure(turn_rate, more, self.readout_s)
+
+    def _bend(self, turn_rate: Array, base: Exposure) -> Array:
+        """Of an image (3,), against landmarks of a base."""
+        return self.readout_s * turn_rate - self._left(base)
 
     def _left(self, base: Exposure) -> Array:
         """The bend (3,) that landmarks of a base still have."""

@@ -80,8 +80,7 @@ def select(
     if not free:
         return None
     if newest.exposure is not None:
-        for keyframe in [*free, *held]:
-            keyframe.straighten(newest.exposure.readout_s)
+        local_map.straighten([*free, *held], newest.exposure.readout_s)
     return [*free, *held], _copied(local_map, free, held, rows, noise)
 
 

@@ -2,11 +2,14 @@
 
 import numpy as np
 
+from alike_ros.geometry import from_Rt, rotation_exp, transform
 from alike_ros.odometry.local_map import Keyframe, LocalMap
 from alike_ros.odometry.noise import Noise
+from alike_ros.odometry.shutter import Exposure
 from alike_ros.odometry.view import View
 
 DESCRIPTORS = np.eye(12, dtype=np.float32)
+RATE = np.array([0.6, -1.2, 0.9])  # of a turn, rad/s
 NOISE = Noise(keypoint=1e-3, inverse_depth=4e-3)
 
 
@@ -41,6 +44,27 @@ def test_covisible_keyframes_come_in_order_of_what_they_share():
     assert local_map.covisible(a) == [b, c]
     np.testing.assert_array_equal(local_map.shared(a.rows), [4, 3, 2])
     np.testing.assert_array_equal(local_map.observers(), [1, 2, 3, 3, 2, 1])
+
+
+def test_what_one_keyframe_alone_sees_is_straightened_with_it():
+    bearings, rows = np.array([[0.1, -0.3], [0.2, 0.3], [-0.3, 0.2]]), np.array([-0.4, 0.4, 0.3])
+    depths = np.array([2.0, 3.0, np.nan])  # the third is a landmark from two views
+    view = View(0, bearings, rows, DESCRIPTORS[:3], np.ones(3), depths, 0.01 * depths)
+    world_from_cam = from_Rt(rotation_exp(np.array([0.1, 0.5, -0.2])), np.array([1.0, 2, 3]))
+    bent = Keyframe(view, world_from_cam, np.zeros((6, 6)), Exposure(RATE, np.zeros(3), 0.0))
+    local_map, other = LocalMap(12), keyframe(1)
+    local_map.keyframes += [bent, other]
+    points = np.array([[0.2, -0.6, 2], [0.6, 0.9, 3], [-0.9, 0.6, 3]])
+    in_world = transform(world_from_cam, points)
+    local_map.add(bent, np.arange(3), in_world, np.zeros((3, 3)))
+    local_map.observe(other, np.array([1]), np.array([0]))
+    local_map.straighten([bent], 0.03)
+    # it turned by 0.03 s x rate from the first row to the last, by 0.4 of that up to the middle
+    seen = rotation_exp(0.03 * -0.4 * RATE) @ points[0]
+    moved = transform(world_from_cam, seen)
+    np.testing.assert_allclose(local_map.positions[0], moved, atol=1e-5)  # measured 1.4e-6
+    np.testing.assert_array_equal(local_map.positions[1:], in_world[1:])
+    assert bent.exposure.readout_s == 0.03
 
 
 def test_the_map_is_bounded():
