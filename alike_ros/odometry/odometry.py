@@ -133,7 +133,8 @@ class VisualOdometry:
             return self._initialise(view, self._map)
         motion, gap_s = self._motion, self._motion.gap_s(stamp_ns)
         turn_rate = motion.turn_rate(stamp_ns)
-        expected = self._shutter.expected(turn_rate, gap_s, self._reference.exposure)
+        base = self._reference
+        expected = self._shutter.expected(turn_rate, gap_s, base.exposure)
         located = locate(
             view.straightened(expected.bend),
             self._map,
@@ -150,10 +151,10 @@ class VisualOdometry:
             return self._without_pose(view, self._map)
         turn = (inverse(motion.last.world_from_cam) @ located.world_from_cam)[:3, :3]
         turn_rate = rotation_log(turn) / gap_s
-        if self._reference.exposure is None:
-            self._reference.exposure = Exposure(turn_rate, np.zeros(3), 0.0)
-        exposure = self._shutter.learn(expected, located.pose.bend, turn_rate)
-        self._map.straighten([self._reference], exposure.readout_s)
+        if base.exposure is None:
+            base.exposure = Exposure(turn_rate, np.zeros(3), 0.0)
+        exposure = self._shutter.learn(expected, located.pose.bend, turn_rate, base.exposure)
+        self._map.straighten([base], exposure.readout_s)
         return self._tracked(view, exposure, self._map, located)
 
     def _start(self, view: View) -> Estimate:

@@ -9,7 +9,7 @@ import numpy as np
 from alike_ros.geometry import Array
 
 #: Standard deviation of a camera's readout time before anything was seen, seconds, and
-_READOUT_S = 0.02
+_READOUT_S = 0.01
 #: what is always left of it: a camera may change its mode.
 _LEAST_S = 0.001
 #: Landmarks that several keyframes have bent are off from the model by this, radians.
@@ -21,10 +21,6 @@ _CHANGE = 0.25
 _MOMENTARY = 2.0
 #: from that which ends at this moment by half of it.
 _ENDED = 0.5
-#: Share of the readout time's variance that leaves images open to momentary rates. All of it costs
-#: global shutters, of which nothing is known at first, a twelfth of their precision; rolling ones
-#: gain nothing by more.
-_OPEN = 0.25
 #: Smallest ratio of a bend's variances, so that they can be inverted.
 _CONDITION = 1e-6
 #: Least share of what the newest frame says in how angular velocity changes; of the first few,
@@ -79,7 +75,6 @@ class Expected:
     bend: Bend
     turn_rate: Array
     gap_s: float
-    base: Exposure
 
 
 class Shutter:
@@ -103,32 +98,33 @@ class Shutter:
         """For a view that follows; base: None where it is not known how that was taken."""
         base = base or Exposure(turn_rate, np.zeros(3), 0.0)
         H = turn_rate - base.turn_rate
-        squared_s = self.readout_s**2 + _OPEN * self._variance
-        momentary = _MOMENTARY * self._change * gap_s * squared_s
+        # what is uncertain of the readout time would add to it: global shutters, of which nothing
+        # is known at first, would pay for that by a tenth of their precision
+        momentary = _MOMENTARY * self._change * gap_s * self.readout_s**2
         along = self._variance * np.outer(H, H)
         covariance = along + (momentary + _CONDITION * np.trace(along)) * np.eye(3)
-        return Expected(Bend(self._bend(turn_rate, base), covariance), turn_rate, gap_s, base)
+        return Expected(Bend(self._bend(turn_rate, base), covariance), turn_rate, gap_s)
 
-    def learn(self, expected: Expected, found: Bend, turn_rate: Array) -> Exposure:
+    def learn(self, expected: Expected, found: Bend, turn_rate: Array, base: Exposure) -> Exposure:
         """From a view that was matched; found: how far it is bent otherwise than expected.
 
         turn_rate (3,): as its pose tells it, rad/s. The bend is the readout time times what it
         is more than that of the base, and is known as well as PnP, momentary rates and landmarks
         let it be: one step of a Kalman filter.
         """
-        H = turn_rate - expected.base.turn_rate
+        H = turn_rate - base.turn_rate
         squared_s = self.readout_s**2 + self._variance
         momentary = _ENDED * self._change * expected.gap_s * squared_s
         spread = self._variance * np.outer(H, H) + (momentary + _MODEL**2) * np.eye(3)
         gain = self._variance * np.linalg.solve(spread + found.covariance, H)
-        otherwise = expected.bend.mean + found.mean - self._bend(turn_rate, expected.base)
+        otherwise = expected.bend.mean + found.mean - self._bend(turn_rate, base)
         self.readout_s += float(gain @ otherwise)
         self._variance = max(self._variance * (1 - float(gain @ H)), _LEAST_S**2)
         change = float(((turn_rate - expected.turn_rate) ** 2).mean()) / expected.gap_s
         self._learned += 1
         share = max(_NEWEST, 1 / self._learned)
         self._change += share * (min(change, _SUDDEN * self._change) - self._change)
-        bend = expected.bend.mean + found.mean + self._left(expected.base)
+        bend = expected.bend.mean + found.mean + self._left(base)
         more = _OWN * (bend - self.readout_s * turn_rate)
         return Exposure(turn_rate, more, self.readout_s)
 
