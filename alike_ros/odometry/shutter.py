@@ -21,6 +21,9 @@ _CHANGE = 0.25
 _MOMENTARY = 2.0
 #: from that which ends at this moment by half of it.
 _ENDED = 0.5
+#: Share of the variance of the readout time that leaves images open to momentary rates. All of it
+#: costs global shutters, of which nothing is known at first, and gains rolling ones nothing more.
+_OPEN = 0.04
 #: Smallest ratio of a bend's variances, so that they can be inverted.
 _CONDITION = 1e-6
 #: Least share of what the newest frame says in how angular velocity changes; of the first few,
@@ -98,9 +101,8 @@ class Shutter:
         """For a view that follows; base: None where it is not known how that was taken."""
         base = base or Exposure(turn_rate, np.zeros(3), 0.0)
         H = turn_rate - base.turn_rate
-        # what is uncertain of the readout time would add to it: global shutters, of which nothing
-        # is known at first, would pay for that by a tenth of their precision
-        momentary = _MOMENTARY * self._change * gap_s * self.readout_s**2
+        squared_s = self.readout_s**2 + _OPEN * self._variance
+        momentary = _MOMENTARY * self._change * gap_s * squared_s
         along = self._variance * np.outer(H, H)
         covariance = along + (momentary + _CONDITION * np.trace(along)) * np.eye(3)
         return Expected(Bend(self._bend(turn_rate, base), covariance), turn_rate, gap_s)
