@@ -142,9 +142,14 @@ class LocalMap:
         self.prior = self.prior.replaced(rows, self.prior[rows].moved(motion))
 
     def straighten(self, keyframes: Sequence[Keyframe], readout_s: float) -> None:
-        """Straightens what keyframes see as if rows took this long, and what one alone sees."""
+        """Straightens what keyframes see as if rows took this long, and what one alone sees.
+
+        Keyframes that have left the map are passed over: it no longer counts their landmarks.
+        """
         alone = self.observers() == 1
-        for keyframe in keyframes:
+        for keyframe in self.keyframes:
+            if keyframe not in keyframes:
+                continue
             before = keyframe.view
             keyframe.straighten(readout_s)
             if keyframe.view is before:

@@ -65,6 +65,10 @@ def test_what_one_keyframe_alone_sees_is_straightened_with_it():
     np.testing.assert_allclose(local_map.positions[0], moved, atol=1e-5)  # measured 1.4e-6
     np.testing.assert_array_equal(local_map.positions[1:], in_world[1:])
     assert bent.exposure.readout_s == 0.03
+    before = local_map.positions.copy()
+    local_map.keyframes.remove(bent)
+    local_map.straighten([bent], 0.02)
+    np.testing.assert_array_equal(local_map.positions, before)
 
 
 def test_the_map_is_bounded():
