@@ -26,8 +26,9 @@ PIP := $(BIN)/python $(INSTALL)
 demo: $(VENV)/demo
 	$(BIN)/alike demo --output output/demo
 
+# two at once; those that touch ROS keep to one process, where each has a domain of its own
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(VENV)/test
 	$(BIN)/ruff check

@@ -51,6 +51,7 @@ setup(
             "mypy",
             "openvino; platform_machine in 'x86_64 AMD64'",
             "pytest",
+            "pytest-xdist",
             "ruff",
             "types-PyYAML",
             "types-tqdm",

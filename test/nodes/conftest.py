@@ -19,6 +19,13 @@ for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
     os.environ.setdefault(name, str(PROFILE))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run in several processes, these share one: each has a domain to itself."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("ros"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def ros_log(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Nodes write their logs there, rather than into the home folder."""
