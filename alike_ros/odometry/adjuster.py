@@ -17,7 +17,6 @@ from typing import Protocol
 
 from alike_ros.freed_memory import give_back
 from alike_ros.odometry.bundle_adjustment import Adjusted, adjust
-from alike_ros.odometry.noise import Noise
 from alike_ros.odometry.window import Window
 
 log = logging.getLogger(__name__)
@@ -34,15 +33,15 @@ _DEATHS = 3
 class Adjuster(Protocol):
     """Anything that adjusts a window, now or later."""
 
-    def __call__(self, window: Window, noise: Noise, /) -> Future[Adjusted | None]:
+    def __call__(self, window: Window, /) -> Future[Adjusted | None]:
         """See `bundle_adjustment.adjust`."""
         ...
 
 
-def adjust_now(window: Window, noise: Noise) -> Future[Adjusted | None]:
+def adjust_now(window: Window) -> Future[Adjusted | None]:
     """Waits for the result: replays and tests give the same poses every time."""
     done: Future[Adjusted | None] = Future()
-    done.set_result(adjust(window, noise))
+    done.set_result(adjust(window))
     return done
 
 
@@ -54,9 +53,9 @@ class Background:
         self._process = _Process()
         weakref.finalize(self, self._process.end)
 
-    def __call__(self, window: Window, noise: Noise) -> Future[Adjusted | None]:
+    def __call__(self, window: Window) -> Future[Adjusted | None]:
         """The result, when it comes."""
-        return self._thread.submit(self._process.adjust, window, noise)
+        return self._thread.submit(self._process.adjust, window)
 
 
 class _Process:
@@ -68,19 +67,19 @@ class _Process:
         self._is_over = False
         self._asking = threading.Lock()
 
-    def adjust(self, window: Window, noise: Noise) -> Adjusted | None:
+    def adjust(self, window: Window) -> Adjusted | None:
         """None too when the process dies or hangs: the map stays as it is."""
         with self._asking:
-            return self._adjust(window, noise)
+            return self._adjust(window)
 
-    def _adjust(self, window: Window, noise: Noise) -> Adjusted | None:
+    def _adjust(self, window: Window) -> Adjusted | None:
         if self.running is not None and self.running.poll() is not None:
             self._replace(f"exit status {self.running.returncode}")
         if self._is_over or self._deaths >= _DEATHS:
             return None
         try:
             self.running = self.running or _start()
-            result = _ask(self.running, window, noise)
+            result = _ask(self.running, window)
         except (OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
             self._replace(repr(error))
             return None
@@ -123,14 +122,14 @@ def _start() -> subprocess.Popen[bytes]:
     )
 
 
-def _ask(process: subprocess.Popen[bytes], window: Window, noise: Noise) -> Adjusted | None:
+def _ask(process: subprocess.Popen[bytes], window: Window) -> Adjusted | None:
     """Raises OSError, EOFError, ValueError or UnpicklingError where it dies or hangs."""
     assert process.stdin is not None and process.stdout is not None
     watch = threading.Timer(_LONGEST_S, process.kill)
     watch.daemon = True
     watch.start()
     try:
-        pickle.dump((window, noise), process.stdin)
+        pickle.dump(window, process.stdin)
         process.stdin.flush()
         adjusted: Adjusted | None = pickle.load(process.stdout)
     finally:
@@ -154,9 +153,9 @@ def serve() -> None:
     os.dup2(2, 1)  # what libraries print must not come between the results
     while True:
         try:
-            window, noise = pickle.load(sys.stdin.buffer)
+            window = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        pickle.dump(adjust(window, noise), results)
+        pickle.dump(adjust(window), results)
         results.flush()
         give_back()

@@ -61,25 +61,25 @@ def is_available() -> bool:
     return gtsam is not None
 
 
-def adjust(window: Window, noise: Noise) -> Adjusted | None:
+def adjust(window: Window) -> Adjusted | None:
     """Levenberg and Marquardt on all poses and landmarks of the window, with Huber weights.
 
-    noise: the most that the measurements have; what it is, and beyond which residuals they weigh
-    less, the window's residuals say.
+    How noisy keypoints are, and beyond which residuals they weigh less, residuals say.
     What keyframes saw that have left the map comes in as the prior of their landmarks.
     Free poses that hardly see any of the landmarks stay as they are. None where the system cannot
     be solved.
     """
     try:
-        return _solved(window, noise)
+        return _solved(window)
     except (RuntimeError, IndexError, np.linalg.LinAlgError) as error:
         # GTSAM raises the first two, NumPy the third
         log.debug("no bundle adjustment: %s", error)
         return None
 
 
-def _solved(window: Window, most: Noise) -> Adjusted:
-    noise = most.seen_in(*_residuals(window, window.poses[: window.free], window.positions))
+def _solved(window: Window) -> Adjusted:
+    bearings, _ = _residuals(window, window.poses[: window.free], window.positions)
+    noise = window.noise.with_keypoints(bearings)
     unit = float(np.median(np.linalg.norm(window.positions - window.poses[0, :3, 3], axis=1)))
     graph, values = _graph(window.scaled(1 / unit), noise.scaled(1 / unit))
     parameters = gtsam.LevenbergMarquardtParams()

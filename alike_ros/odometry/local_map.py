@@ -37,6 +37,7 @@ class Keyframe:
     landmarks: Rows = field(init=False)
     last_used: int = 0  # the number of the frame that was last tracked by it
     most_inliers: int = 1  # that any frame shared with it
+    depth_noise: float | None = None  # of 1 / depth, 1/m, if landmarks that were there told it
 
     def __post_init__(self) -> None:
         self.landmarks = np.full(len(self.bent.bearings), -1, np.int64)
@@ -52,6 +53,15 @@ class Keyframe:
         if exposure is not None and abs(exposure.readout_s - readout_s) > _SAME_S:
             self.exposure = replace(exposure, readout_s=readout_s)
             self.__dict__.pop("view", None)  # another one from now on
+
+    def depth_residuals(self, positions: Array) -> Array:
+        """1 / depth, measured minus expected, of the landmarks that it sees; NaN where unknown.
+
+        positions (L, 3) of all landmarks, in the world.
+        """
+        seen = np.nonzero(self.landmarks >= 0)[0]
+        points = transform(self.cam_from_world, positions[self.landmarks[seen]])
+        return np.asarray(1 / self.view.depths[seen] - 1 / points[:, 2])
 
     @property
     def rows(self) -> Rows:

@@ -76,6 +76,8 @@ class Mapper:
         self._map.keyframes.append(keyframe)
         if len(self._map.keyframes) > 1:
             self._recognise(keyframe)
+            residuals = keyframe.depth_residuals(self._map.positions)
+            keyframe.depth_noise = self.sensor.noise.with_depths(residuals).inverse_depth
         self._add_measured(keyframe)
         for other in self._map.covisible(keyframe)[:_NEIGHBOURS]:
             self._triangulate(other, keyframe)
@@ -111,7 +113,9 @@ class Mapper:
         new = np.nonzero(view.is_sure & (keyframe.landmarks < 0))[0]
         positions = transform(keyframe.world_from_cam, view.points_in_cam[new])
         along = view.rays[new] @ keyframe.world_from_cam[:3, :3].T
-        self._map.add(keyframe, new, positions, along * view.depth_sigmas[new, None])
+        # views tell it by the settings
+        worse = max(self._noise.inverse_depth / self.sensor.noise.inverse_depth, 1.0)
+        self._map.add(keyframe, new, positions, along * worse * view.depth_sigmas[new, None])
 
     def _triangulate(self, first: Keyframe, second: Keyframe) -> None:
         """Landmarks of keypoints that have none in either of two keyframes."""
@@ -160,7 +164,7 @@ class Mapper:
             self._cull()
             return
         keyframes, window = selected
-        result = self._adjuster(window, self.sensor.noise)
+        result = self._adjuster(window)
         self._adjustment = _Adjustment(keyframes, window.rows, len(self._map), result)
         if result.done():
             self._finish(self._adjustment)

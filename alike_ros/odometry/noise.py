@@ -31,6 +31,9 @@ MEDIAN = 0.6745
 #: The noise of a window's measurements is not taken to be less than this share of what settings
 #: say: what is common to all that a camera sees, by its calibration, does not show in residuals.
 _LEAST_SHARE = 0.4
+#: Depths may be noisier than settings say, up to this many times: of a camera that takes them a
+#: moment before or after the image, and turns, they were up to four times as noisy.
+_MOST_TIMES = 10.0
 #: Residuals beyond this many standard deviations are outliers, whose weight is small.
 _BELIEVED = 5.0
 #: Cells of the grid on either side of the axis: up to 75 degrees off it.
@@ -51,21 +54,30 @@ class Noise:
         """The same where lengths are multiplied by a factor."""
         return Noise(self.keypoint, self.inverse_depth / factor)
 
-    def seen_in(self, bearings: Array, inverse_depths: Array) -> Noise:
-        """What residuals of bearings (N, 2) and of 1 / depth (N,), NaN where unknown, say.
+    def with_keypoints(self, residuals: Array) -> Noise:
+        """As residuals of bearings (N, 2) say: between a share of this noise and all of it.
 
-        Between a share of this noise and all of it; all where there are no residuals.
+        All where there are none.
         """
-        return Noise(
-            _seen(bearings.ravel(), self.keypoint),
-            _seen(inverse_depths[np.isfinite(inverse_depths)], self.inverse_depth),
-        )
+        keypoint = _seen(residuals.ravel(), self.keypoint, 1.0)
+        return Noise(keypoint, self.inverse_depth)
+
+    def with_depths(self, residuals: Array) -> Noise:
+        """As those of 1 / depth (N,), NaN where unknown, say, of a view that is new to the map.
+
+        Landmarks lie where the depths of the others have put them, most of all those of the
+        first. The same where there are none.
+        """
+        known = residuals[np.isfinite(residuals)]
+        return Noise(self.keypoint, _seen(known, self.inverse_depth, _MOST_TIMES))
 
 
-def _seen(residuals: Array, most: float) -> float:
+def _seen(residuals: Array, expected: float, most: float) -> float:
+    """Standard deviation; most: how many times larger than expected it may be."""
     if not len(residuals):
-        return most
-    return float(np.clip(median(np.abs(residuals)) / MEDIAN, _LEAST_SHARE * most, most))
+        return expected
+    seen = median(np.abs(residuals)) / MEDIAN
+    return float(np.clip(seen, _LEAST_SHARE * expected, most * expected))
 
 
 def median(values: Array) -> float:

@@ -25,7 +25,8 @@ class Window:
     The first `free` of the poses (n, 4, 4), world_from_cam, move, the rest are held; covariance
     (n, 6, 6) of them all, as they are. rows (M,) in the map, positions (M, 3) and prior of the
     landmarks; of K observations: camera (K,) counts poses, landmark (K,) counts rows, bearings
-    (K, 2), depths (K,), NaN where unknown or not believed.
+    (K, 2), depths (K,), NaN where unknown or not believed; noise: that of keypoints at most,
+    that of depths as keyframes found it.
     """
 
     free: int
@@ -38,6 +39,7 @@ class Window:
     landmark: Rows
     bearings: Array
     depths: Array
+    noise: Noise
 
     def scaled(self, factor: float) -> Window:
         """The same with lengths multiplied by a factor; the covariance is left as it is."""
@@ -49,6 +51,7 @@ class Window:
             positions=self.positions * factor,
             prior=self.prior.scaled(factor),
             depths=self.depths * factor,
+            noise=self.noise.scaled(factor),
         )
 
 
@@ -94,8 +97,12 @@ def _copied(
     """Observations that fit, of landmarks that are seen twice."""
     index = np.full(len(local_map) + 1, -1)
     index[rows] = np.arange(len(rows))
+    keyframes = [*free, *held]
+    told = [keyframe.depth_noise for keyframe in keyframes if keyframe.depth_noise is not None]
+    depth_noise = float(np.median(told)) if told else noise.inverse_depth
+    depth_gate = _DEPTH_GATE * max(depth_noise, noise.inverse_depth)
     columns = []
-    for number, keyframe in enumerate([*free, *held]):
+    for number, keyframe in enumerate(keyframes):
         landmark = index[keyframe.landmarks]  # -1 finds the entry behind the last
         keypoint = np.nonzero(landmark >= 0)[0]
         view = keyframe.view
@@ -106,7 +113,7 @@ def _copied(
         fits = (z > 0) & (error < _GATE * noise.keypoint)
         keypoint, z = keypoint[fits], z[fits]
         depths = view.depths[keypoint]
-        off = np.abs(1 / depths - 1 / z) > _DEPTH_GATE * noise.inverse_depth
+        off = np.abs(1 / depths - 1 / z) > depth_gate
         columns.append(
             (
                 np.full(len(keypoint), number),
@@ -120,8 +127,8 @@ def _copied(
     kept = used[landmark]
     return Window(
         len(free),
-        np.stack([keyframe.world_from_cam for keyframe in [*free, *held]]),
-        np.stack([keyframe.covariance for keyframe in [*free, *held]]),
+        np.stack([keyframe.world_from_cam for keyframe in keyframes]),
+        np.stack([keyframe.covariance for keyframe in keyframes]),
         rows[used],
         local_map.positions[rows[used]],
         local_map.prior[rows[used]],
@@ -129,4 +136,5 @@ def _copied(
         (np.cumsum(used) - 1)[landmark[kept]],
         bearings[kept],
         depths[kept],
+        Noise(noise.keypoint, depth_noise),
     )

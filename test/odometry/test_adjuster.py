@@ -28,14 +28,14 @@ class Slow:
     def __init__(self):
         self.waiting = []
 
-    def __call__(self, window, noise):
-        self.waiting.append((Future(), window, noise))
+    def __call__(self, window):
+        self.waiting.append((Future(), window))
         return self.waiting[-1][0]
 
     def finish(self):
         while self.waiting:
-            future, window, noise = self.waiting.pop()
-            future.set_result(adjust(window, noise))
+            future, window = self.waiting.pop()
+            future.set_result(adjust(window))
 
 
 def follow(odometry, poses, each=lambda i: None):
@@ -99,11 +99,11 @@ def test_a_process_adjusts_and_when_it_dies_another_one_does():
 
 @pytest.fixture
 def window():
-    """One of a walk, and its noise."""
+    """One of a walk."""
     slow, odometry = Slow(), VisualOdometry(CAMERA, Config(mode="rgbd"))
     odometry._adjuster = slow
     follow(odometry, walk(20, step=0.1))
-    return slow.waiting[0][1:]
+    return slow.waiting[0][1]
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_a_process_that_never_answers_is_given_up(window, starts):
     half = pickle.dumps(np.zeros(100))[:-50]
     started = starts(f"import sys; sys.stdout.buffer.write({half!r})")
     background = Background()
-    assert [background(*window).result(60) for _ in range(5)] == [None] * 5
+    assert [background(window).result(60) for _ in range(5)] == [None] * 5
     assert len(started) == 3
     assert all(process.poll() is not None for process in started)
 
@@ -137,17 +137,16 @@ def test_a_process_that_hangs_is_replaced(window, starts, monkeypatch):
     monkeypatch.setattr(adjuster, "_LONGEST_S", 0.2)
     started = starts("import time; time.sleep(600)")
     background = Background()
-    assert background(*window).result(60) is None
+    assert background(window).result(60) is None
     assert started[0].poll() is not None
     monkeypatch.undo()
-    assert background(*window).result(60) is not None
+    assert background(window).result(60) is not None
 
 
 def test_what_cannot_be_solved_is_left_as_it_is(window):
-    window, noise = window
     broken = np.full_like(window.covariance, np.nan)
-    assert adjust(window, noise) is not None
-    assert adjust(replace(window, covariance=broken), noise) is None
+    assert adjust(window) is not None
+    assert adjust(replace(window, covariance=broken)) is None
 
 
 @pytest.mark.parametrize("seen", [0, 1, 2])
@@ -155,15 +154,15 @@ def test_a_pose_that_sees_too_little_stays_and_the_others_move(seen):
     """All that a keyframe saw, or nearly all, may have been left out as an outlier."""
     recorded = []
     odometry = VisualOdometry(CAMERA, Config(mode="rgbd"))
-    odometry._adjuster = lambda *job: recorded.append(job) or adjuster.adjust_now(*job)
+    odometry._adjuster = lambda window: recorded.append(window) or adjuster.adjust_now(window)
     follow(odometry, walk(30, step=0.1))
-    window, noise = recorded[-1]
+    window = recorded[-1]
     poses = window.poses.copy()
     poses[1, :3, 3] += 0.05  # of seven metres to what is seen
     kept = (window.camera > 0) | (np.cumsum(window.camera == 0) <= seen)
     names = ("camera", "landmark", "bearings", "depths")
     some = {name: getattr(window, name)[kept] for name in names}
-    adjusted = adjust(replace(window, poses=poses, **some), noise)
+    adjusted = adjust(replace(window, poses=poses, **some))
     np.testing.assert_array_equal(adjusted.poses[0], poses[0])
     np.testing.assert_array_equal(adjusted.covariances[0], window.covariance[0])
     off = np.linalg.norm((adjusted.poses[1] - window.poses[1])[:3, 3])

@@ -20,7 +20,7 @@ NOISE = Noise(0.7 / 500, 0.0025)
 SHIFT = from_Rt(rotation_exp(np.array([0.01, -0.02, 0.03])), np.array([0.1, -0.2, 0.05]))
 
 
-def follow(mode, poses, adjuster=lambda window, noise: Future()):
+def follow(mode, poses, adjuster=lambda window: Future()):
     """An odometry at the end of a path; its adjustments never end."""
     scene, odometry = Scene(), VisualOdometry(CAMERA, Config(mode=mode))
     odometry._adjuster = adjuster
@@ -33,7 +33,7 @@ def follow(mode, poses, adjuster=lambda window, noise: Future()):
 def test_what_has_come_since_an_adjustment_began_moves_along_with_it():
     pytest.importorskip("gtsam")
     windows = []
-    odometry = follow("rgbd", walk(40, step=0.1), lambda *job: windows.append(job[0]) or Future())
+    odometry = follow("rgbd", walk(40, step=0.1), lambda job: windows.append(job) or Future())
     mapper, local_map, window = odometry._mapper, odometry._map, windows[0]
     adjustment = mapper._adjustment
     later = local_map.keyframes[local_map.keyframes.index(adjustment.keyframes[0]) + 1 :]
@@ -59,7 +59,7 @@ def test_what_has_come_since_an_adjustment_began_moves_along_with_it():
 def test_what_one_keyframe_sees_alone_stays_where_it_sees_it():
     pytest.importorskip("gtsam")
     windows = []
-    odometry = follow("rgbd", walk(40, step=0.1), lambda *job: windows.append(job[0]) or Future())
+    odometry = follow("rgbd", walk(40, step=0.1), lambda job: windows.append(job) or Future())
     mapper, local_map, window = odometry._mapper, odometry._map, windows[0]
     adjustment, n = mapper._adjustment, window.free
     newest = adjustment.keyframes[0]
@@ -108,7 +108,7 @@ def test_adjusted_poses_inherit_what_the_held_one_is_off_by():
     _, window = select(follow("rgbd", walk(30, step=0.1))._map, 50, True, NOISE)
     held = np.diag([0.01, 0.02, 0.03, 0.001, 0.002, 0.003]) ** 2
     exact, not_exact = (
-        adjust(replace(window, covariance=np.stack([covariance] * len(window.poses))), NOISE)
+        adjust(replace(window, covariance=np.stack([covariance] * len(window.poses))))
         for covariance in (np.zeros((6, 6)), held)
     )
     np.testing.assert_array_equal(exact.poses, not_exact.poses)
@@ -132,6 +132,28 @@ def test_depths_that_do_not_fit_are_left_out_and_their_bearings_are_not():
     np.testing.assert_array_equal(before.depths[~is_newest], after.depths[~is_newest])
 
 
+def test_new_views_tell_depths_that_are_noisier_than_settings_say():
+    """And they are kept: by the settings a quarter of them would be left out."""
+    scene, rng = Scene(), np.random.default_rng(0)
+    odometry = VisualOdometry(CAMERA, Config(mode="rgbd"))
+    odometry._adjuster = lambda window: Future()
+    for i, pose in enumerate(walk(40, step=0.1)):
+        features, depths = scene.see(pose)
+        noisy = 1 / (1 / depths + rng.normal(0, 5 * NOISE.inverse_depth, len(depths)))
+        noisy[noisy < 0] = np.nan
+        odometry.track(i * 33_000_000, features, depth_image(features, noisy))
+    keyframes, window = select(odometry._map, 8, True, NOISE)
+    first, *others = odometry._map.keyframes
+    assert len(others) > 3 and first.depth_noise is None
+    ratio = window.noise.inverse_depth / NOISE.inverse_depth
+    assert 4 < ratio < 5 * 2**0.5  # measured 4.8: landmarks are noisy as well
+    for keyframe in keyframes:
+        keyframe.depth_noise = None
+    _, by_settings = select(odometry._map, 8, True, NOISE)
+    kept, fewer = (np.isfinite(w.depths).sum() for w in (window, by_settings))
+    assert fewer < 0.8 * kept  # measured 0.73
+
+
 def test_a_lost_view_is_matched_with_all_keyframes_in_turn():
     odometry = follow("rgbd", walk(60, step=0.1))
     keyframes, tried = odometry._map.keyframes, []
@@ -146,7 +168,7 @@ def test_observations_that_do_not_fit_after_an_adjustment_are_forgotten():
     """Each landmark that the adjustment puts elsewhere was a wrong match in some view."""
     pytest.importorskip("gtsam")
     windows = []
-    odometry = follow("rgbd", walk(40, step=0.1), lambda *job: windows.append(job[0]) or Future())
+    odometry = follow("rgbd", walk(40, step=0.1), lambda job: windows.append(job) or Future())
     mapper, window, n = odometry._mapper, windows[0], windows[0].free
     adjustment, wrong = mapper._adjustment, np.arange(0, len(window.rows), 10)
     positions = window.positions.copy()

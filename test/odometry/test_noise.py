@@ -51,18 +51,25 @@ def test_matches_that_differ_are_noisier():
     assert (np.diff(noise[1:]) > 0).all()
 
 
-def test_residuals_tell_the_noise_up_to_what_settings_say():
+def test_residuals_tell_the_noise():
     rng = np.random.default_rng(0)
     most = Noise(keypoint=1e-3, inverse_depth=4e-3)
     bearings, inverse_depths = rng.normal(0, 6e-4, (2000, 2)), rng.normal(0, 3e-3, 2000)
     bearings[::10] += 0.01  # outliers
     inverse_depths[::2] = np.nan
-    seen = most.seen_in(bearings, inverse_depths)
+    seen = most.with_keypoints(bearings).with_depths(inverse_depths)
     assert seen.keypoint == pytest.approx(6e-4, rel=0.15)  # measured 6.5e-4
     assert seen.inverse_depth == pytest.approx(3e-3, rel=0.15)  # measured 2.9e-3
-    assert most.seen_in(5 * bearings, 5 * inverse_depths) == most
-    tiny = most.seen_in(bearings / 100, inverse_depths / 100)
+    assert most.with_keypoints(5 * bearings) == most
+    tiny = most.with_keypoints(bearings / 100).with_depths(inverse_depths / 100)
     assert tiny.keypoint == pytest.approx(4e-4) and tiny.inverse_depth == pytest.approx(1.6e-3)
-    unknown = most.seen_in(bearings, np.full(2000, np.nan))
-    assert unknown == Noise(seen.keypoint, most.inverse_depth)
-    assert most.seen_in(bearings[:0], inverse_depths[:0]) == most
+    assert most.with_depths(np.full(2000, np.nan)) == most
+    assert most.with_keypoints(bearings[:0]).with_depths(inverse_depths[:0]) == most
+
+
+def test_depths_may_be_far_noisier_than_settings_say():
+    settings = Noise(keypoint=1e-3, inverse_depth=4e-3)
+    inverse_depths = np.random.default_rng(0).normal(0, 2e-2, 2000)
+    worse = settings.with_depths(inverse_depths)
+    assert worse.inverse_depth == pytest.approx(2e-2, rel=0.05)  # measured 1.99e-2
+    assert settings.with_depths(100 * inverse_depths).inverse_depth == pytest.approx(4e-2)

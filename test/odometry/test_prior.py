@@ -126,6 +126,9 @@ def test_a_prior_stands_for_a_keyframe_that_is_held(with_depth):
     bearings = [b + RNG.normal(0, NOISE.keypoint / 2, b.shape) for b, _ in seen]
     depths = [d if with_depth else UNKNOWN for _, d in seen]
 
+    # of which the least share is more than residuals tell: the windows take the same
+    most = Noise(NOISE.keypoint / 0.4, NOISE.inverse_depth)
+
     def window(poses, prior):
         return Window(
             2,
@@ -138,16 +141,15 @@ def test_a_prior_stands_for_a_keyframe_that_is_held(with_depth):
             np.tile(np.arange(len(POINTS)), len(poses)),
             np.concatenate([bearings[i] for i in poses]),
             np.concatenate([depths[i] for i in poses]),
+            most,
         )
 
-    # of which the least share is more than residuals tell: the windows take the same
-    most = Noise(NOISE.keypoint / 0.4, NOISE.inverse_depth / 0.4)
-    held = adjust(window([0, 1, 2, 3], Prior.none(len(POINTS))), most)
+    held = adjust(window([0, 1, 2, 3], Prior.none(len(POINTS))))
     saw = of_sightings(inverse(start[2]), POINTS + 1e-3, bearings[2], depths[2], NOISE)
-    gone = adjust(window([0, 1, 3], saw), most)
+    gone = adjust(window([0, 1, 3], saw))
     for adjusted in (held, gone):
         assert adjusted.noise.keypoint == pytest.approx(NOISE.keypoint)
-    nothing = adjust(window([0, 1, 3], Prior.none(len(POINTS))), most)
+    nothing = adjust(window([0, 1, 3], Prior.none(len(POINTS))))
     assert largest(gone.poses, held.poses) < 2e-4  # measured 5e-5 and 6e-6
     assert largest(nothing.poses, held.poses) > 1e-3  # 1.8e-3, 1.3e-3: the keyframe matters
     np.testing.assert_allclose(gone.positions, held.positions, atol=2e-3)  # 3e-4
