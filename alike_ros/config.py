@@ -70,10 +70,10 @@ class DepthConfig(Checked):
         0.05, "depth steps between neighbouring pixels above this share are edges, not used", 0.0
     )
     noise: float = setting(
-        0.0025, "standard deviation of a depth of 1 m, at most; grows with z squared", 1e-6
+        0.0025, "expected standard deviation of a depth of 1 m; grows with z squared", 1e-6
     )
     disparity_noise_px: float = setting(
-        0.5, "standard deviation of a stereo disparity, at most", 0.01
+        0.5, "expected standard deviation of a stereo disparity", 0.01
     )
     min_disparity_px: float = setting(1.0, "smallest stereo disparity that gives a depth", 0.01)
     max_row_error_px: float = setting(
