@@ -113,7 +113,7 @@ class Mapper:
         new = np.nonzero(view.is_sure & (keyframe.landmarks < 0))[0]
         positions = transform(keyframe.world_from_cam, view.points_in_cam[new])
         along = view.rays[new] @ keyframe.world_from_cam[:3, :3].T
-        # views tell it by the settings
+        # depth_sigmas are what settings expect
         worse = max(self._noise.inverse_depth / self.sensor.noise.inverse_depth, 1.0)
         self._map.add(keyframe, new, positions, along * worse * view.depth_sigmas[new, None])
 
