@@ -123,6 +123,11 @@ def _graph(window: Window, noise: Noise) -> tuple[Any, Any]:
         values.insert(_pose_key(i), gtsam.Pose3(pose))
         if is_held:
             graph.addPriorPose3(_pose_key(i), gtsam.Pose3(pose), held)
+    if window.tethered is not None:
+        i, j = window.tethered, window.free
+        distance = float(np.linalg.norm(window.poses[i, :3, 3] - window.poses[j, :3, 3]))
+        kept = gtsam.noiseModel.Isotropic.Sigma(1, _HELD)
+        graph.add(gtsam.RangeFactorPose3(_pose_key(i), _pose_key(j), distance, kept))
     vague = np.broadcast_to(np.eye(3) / _VAGUE**2, window.prior.information.shape)
     prior = window.prior + Prior(vague, window.positions / _VAGUE**2)
     expected = np.linalg.solve(prior.information, prior.vector[:, :, None])[:, :, 0]

@@ -16,13 +16,16 @@ from alike_ros.odometry.prior import Prior
 _DEPTH_GATE = 4.0
 #: Bearings further than this many standard deviations are left out, too.
 _GATE = 10.0
+#: A distance that is to keep the scale is at least this share of the longest.
+_LONG = 0.1
 
 
 @dataclass(frozen=True)
 class Window:
     """Poses and landmarks, and what was measured of them.
 
-    The first `free` of the poses (n, 4, 4), world_from_cam, move, the rest are held; covariance
+    The first `free` of the poses (n, 4, 4), world_from_cam, move, the rest are held; tethered: the
+    one of the first that keeps its distance to the first held one, for want of a scale; covariance
     (n, 6, 6) of them all, as they are. rows (M,) in the map, positions (M, 3) and prior of the
     landmarks; of K observations: camera (K,) counts poses, landmark (K,) counts rows, bearings
     (K, 2), depths (K,), NaN where unknown or not believed; noise: that of keypoints at most,
@@ -30,6 +33,7 @@ class Window:
     """
 
     free: int
+    tethered: int | None
     poses: Array
     covariance: Array
     rows: Rows
@@ -61,8 +65,9 @@ def select(
     """The newest keyframe, those that see most of what it sees, and their landmarks.
 
     Other keyframes that see these landmarks are held, so that the window stays in its place.
-    Where there are none, its oldest keyframe is, and, for want of a scale, the next one too. All
-    are straightened as the newest is, by what is known of the readout time by now.
+    Where there are none, its oldest keyframe is. Where one alone is, for want of a scale, the next
+    one keeps its distance, and that alone: where two views have put it is not exact. All are
+    straightened as the newest is, by what is known of the readout time by now.
     Returns the keyframes in the order of the window's poses as well, the newest first; None where
     nothing is left to move.
     """
@@ -75,21 +80,29 @@ def select(
         for keyframe, count in zip(local_map.keyframes, shared, strict=True)
         if count and keyframe not in free
     ]
-    missing = (1 if metric else 2) - len(held)
-    if missing > 0:
-        oldest = sorted(free, key=lambda keyframe: keyframe.view.stamp_ns)[:missing]
-        held += oldest
-        free = [keyframe for keyframe in free if keyframe not in oldest]
+    if not held:
+        held = [min(free, key=lambda keyframe: keyframe.view.stamp_ns)]
+        free = [keyframe for keyframe in free if keyframe is not held[0]]
     if not free:
         return None
+    tethered = None if metric or len(held) > 1 else _tethered(free, held[0])
     if newest.exposure is not None:
         local_map.straighten([*free, *held], newest.exposure.readout_s)
-    return [*free, *held], _copied(local_map, free, held, rows, noise)
+    return [*free, *held], _copied(local_map, free, tethered, held, rows, noise)
+
+
+def _tethered(free: Sequence[Keyframe], held: Keyframe) -> int:
+    """Which keeps its distance: the oldest that is not next to the held one."""
+    centres = np.stack([keyframe.world_from_cam[:3, 3] for keyframe in free])
+    distance = np.linalg.norm(centres - held.world_from_cam[:3, 3], axis=1)
+    far = np.nonzero(distance >= _LONG * distance.max())[0]
+    return int(min(far.tolist(), key=lambda i: free[i].view.stamp_ns))
 
 
 def _copied(
     local_map: LocalMap,
     free: Sequence[Keyframe],
+    tethered: int | None,
     held: Sequence[Keyframe],
     rows: Rows,
     noise: Noise,
@@ -127,6 +140,7 @@ def _copied(
     kept = used[landmark]
     return Window(
         len(free),
+        tethered,
         np.stack([keyframe.world_from_cam for keyframe in keyframes]),
         np.stack([keyframe.covariance for keyframe in keyframes]),
         rows[used],

@@ -132,6 +132,7 @@ def test_a_prior_stands_for_a_keyframe_that_is_held(with_depth):
     def window(poses, prior):
         return Window(
             2,
+            None,
             np.stack(start)[poses],
             np.tile(np.zeros((6, 6)), (len(poses), 1, 1)),
             np.arange(len(POINTS)),
