@@ -108,7 +108,7 @@ class KeyframeConfig(Checked):
         0.7, "new keyframe below this share of the most inliers that the last one had", 0.0, 1.0
     )
     max_parallax_deg: float = setting(
-        3.0, "new keyframe above this median angle between its rays and the nearest one's", 0.1
+        1.75, "new keyframe above this median angle between its rays and the nearest one's", 0.1
     )
     kept: int = setting(30, "keyframes kept to return to, the least recently used go first", 2)
     min_parallax_deg: float = setting(

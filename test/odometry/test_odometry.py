@@ -374,13 +374,15 @@ def position_nees(run, truth):
     ],
 )
 def test_rendered_scenes(source, mode, bound):
-    run, metrics, truth = through_images(source, mode)
+    # the calibration is exact here
+    settings = {"tracking.calibration_error": 0.0}
+    run, metrics, truth = through_images(source, mode, **settings)
     assert metrics.lost == 0
     assert metrics.tracked >= metrics.frames - 10
     assert metrics.ate_rmse_m < bound
     assert metrics.scale_aligned == (mode == "mono")
     if mode != "mono":
-        # one short path, of which all errors hang together: measured 0.61 (room), 0.23 (corridor)
+        # one short path, of which all errors hang together: measured 0.61 (room), 0.27 (corridor)
         assert 0.2 < position_nees(run, truth) < 2.5
         assert rotation_angle(run.estimates[0].world_from_cam[:3, :3]) == 0
 
