@@ -31,6 +31,9 @@ _VAGUE = 2.0
 #: nothing would tell an outlier among them. One pose left open leaves the whole system unsolved.
 _FEWEST = 6
 _ITERATIONS = 8
+#: An iteration that lessens the error by less than this share is the last one. In a rendered room,
+#: poses are 0.02 mm from those of 0.0001, in half of the time.
+_GAIN = 3e-3
 #: From Estimate's order (translation, rotation) to GTSAM's, and back.
 _SWAP = np.array([3, 4, 5, 0, 1, 2])
 
@@ -84,7 +87,7 @@ def _solved(window: Window) -> Adjusted:
     graph, values = _graph(window.scaled(1 / unit), noise.scaled(1 / unit))
     parameters = gtsam.LevenbergMarquardtParams()
     parameters.setMaxIterations(_ITERATIONS)
-    parameters.setRelativeErrorTol(1e-4)
+    parameters.setRelativeErrorTol(_GAIN)
     optimum = gtsam.LevenbergMarquardtOptimizer(graph, values, parameters).optimize()
     n, held = window.free, _is_held(window)[: window.free]
     poses = np.stack([optimum.atPose3(_pose_key(i)).matrix() for i in range(n)])
