@@ -47,15 +47,31 @@ OVERFIT = (
     "optimizer={steps: 100, rate: 0.003, warm_up: 10, accumulation: 1}",
     "validation={every: 1000, pairs: 1}",
 )
+#: Where --smoke and --overfit write.
+TRIAL = Path("output/trial")
+EXAMPLES = """examples:
+  python -m training.train --smoke
+  python -m training.train training/runs/cpu.yaml --out OUT --threads 1
+  python -m training.train training/runs/cpu.yaml --out OUT --resume
+  python -m training.train --out OUT --set optimizer.rate=1e-4
+  torchrun --nproc-per-node 2 -m training.train training/runs/paper.yaml --out OUT
+"""
 #: Loss to expect at the end of --smoke.
 SMOKE_LOSS = 6.4
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m training.train",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("run", type=Path, nargs="?", default=RUNS / "cpu.yaml", help="run file")
-    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints and logs")
+    parser.add_argument(
+        "--out", type=Path, help=f"for checkpoints and logs; {TRIAL} for --smoke and --overfit"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from OUT/last.pt")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--smoke", action="store_true", help="a minute on drawings made here")
@@ -67,7 +83,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--nodes", type=int, default=int(nodes or 1), help="machines")
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: as many as cores")
     options = parser.parse_args(arguments)
+    if options.out is None and not (options.smoke or options.overfit):
+        parser.error("say where checkpoints go: --out OUT")
+    kept = options.out is not None and not options.resume
+    options.out = options.out or TRIAL
     try:
+        if kept and (options.out / "last.pt").exists():
+            raise ConfigError(f"{options.out} has a run: --resume it, or choose another --out")
         config = run_config(options)
         keep_freed_memory()
         if options.threads:

@@ -288,13 +288,14 @@ def test_overfitting_takes_seconds_and_lowers_the_loss(
 ) -> None:
     """On drawings: there are no photos, and no MegaDepth."""
     monkeypatch.chdir(tmp_path)
-    arguments = ["--overfit", "--out", "out", "--accelerator", "cpu", "--devices", "1"]
+    arguments = ["--overfit", "--accelerator", "cpu", "--devices", "1"]
     arguments += ["--set", "data={height: 64, width: 64}", "--set", "optimizer.steps=60"]
     assert trainer.main([str(trainer.RUNS / f"{run_file}.yaml"), *arguments]) == 0
     found = re.search(r"loss (\S+) at the first step, (\S+) at the last", capsys.readouterr().out)
     assert found is not None
     first, last = map(float, found.groups())
     assert last < 0.5 * first  # measured 0.28 in both
+    assert load_alike(trainer.TRIAL / "last.safetensors")
 
 
 def test_overfitting_takes_the_pictures_that_are_there(photos: Path, tmp_path: Path) -> None:
@@ -355,6 +356,22 @@ def test_wrong_settings_are_one_line(
     assert trainer.main(["--out", str(tmp_path), *words]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and message in line
+
+
+@pytest.mark.parametrize("trial", [[], ["--smoke"], ["--overfit"]])
+def test_a_run_is_not_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], trial: list[str]
+) -> None:
+    (tmp_path / "last.pt").write_bytes(b"days of work")
+    assert trainer.main(["--out", str(tmp_path), *trial]) == 1
+    assert "--resume it, or choose another --out" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_checkpoints_need_a_place(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        trainer.main([])
+    assert "--out OUT" in capsys.readouterr().err
 
 
 @pytest.mark.slow
