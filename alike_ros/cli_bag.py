@@ -119,14 +119,14 @@ def _add_check(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "1: one is not. Needs rclpy.\n\n"
         "In the first run each frame waits for the answer to the one before, so that its figures\n"
         "do not depend on the speed of the machine. --max-difference adds a second such run,\n"
-        "--max-latency and --min-rate add one as fast as the images were recorded.\n\n"
+        "--max-latency, --min-rate and --max-live-ate add one as fast as images were recorded.\n\n"
         "BAG is a folder, a file or any other SOURCE of `alike run`; 'bag?image=/topic' chooses\n"
         "topics. The truth is the recording's, or a file in TUM's format: poses of the camera.\n\n"
         + _PLAYED,
         """\
   alike bag check room_bag --mode rgbd --max-ate 0.05 --max-jump 0.02 --max-gaps 0
   alike bag check drive.mcap --mode stereo --truth drive.tum --max-ate 0.5 --config vo.yaml
-  alike bag check room_bag --mode rgbd --max-difference 0 --max-latency 100 --min-rate 25""",
+  alike bag check room_bag --mode rgbd --max-live-ate 0.05 --max-latency 100 --min-rate 25""",
     )
     parser.add_argument("bag", metavar="BAG")
     parser.add_argument("--truth", type=Path, metavar="FILE", help="default: the recording's own")

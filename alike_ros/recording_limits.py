@@ -45,6 +45,7 @@ FIGURES = (
     Figure(
         "rate", "Hz", "odom messages per second of the recording", lockstep=False, is_floor=True
     ),
+    Figure("live_ate", "m", "ate of frames as fast as recorded", needs_truth=True, lockstep=False),
 )
 #: Of endurance. `overhead` is from image to odom, without extraction and tracking.
 SOAK_FIGURES = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,19 +61,24 @@ def check_recording(
             raise AlikeError(f"the nodes ended with the codes {run.exit_codes}, expected 0")
         return run
 
+    def accuracy(trajectory: Trajectory) -> dict[str, float | None]:
+        return accuracy_figures(trajectory, truth, correct_scale=config.mode == "mono")
+
     run = play()
     trajectory = run.trajectory
-    values = accuracy_figures(trajectory, truth, correct_scale=config.mode == "mono")
+    values = accuracy(trajectory)
     values["gaps"] = gaps_percent(run.played_ns, trajectory)
     if "difference" in limits:
         values["difference"] = difference_m(trajectory, play().trajectory)
     if any(not figure.lockstep and figure.name in limits for figure in FIGURES):
-        values |= _real_time(play, _rate_hz(run.played_ns))
+        rate_hz = _rate_hz(run.played_ns)
+        live = play(rate_hz)
+        values |= _real_time(live, rate_hz)
+        values["live_ate"] = accuracy(live.trajectory).get("ate")
     return Verdict(checks(values, limits), run.num_played, run.unusable)
 
 
-def _real_time(play: Callable[[float], NodeRun], rate_hz: float) -> dict[str, float | None]:
-    run = play(rate_hz)
+def _real_time(run: NodeRun, rate_hz: float) -> dict[str, float | None]:
     latency = float(np.percentile(run.latency_ms, 95)) if run.latency_ms else None
     return {"latency": latency, "rate": rate_hz * len(run.latency_ms) / run.num_played}
 
