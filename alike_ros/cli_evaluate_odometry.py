@@ -6,7 +6,9 @@ import argparse
 import json
 from collections import Counter
 from dataclasses import asdict, fields
+from math import inf
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from alike_ros.cli_options import SOURCES, add_network, add_settings, at_least, node_config
@@ -47,12 +49,17 @@ ATE and RPE are of the frames that have a pose, RPE from one to the next: a long
 are missing. Frames that were seen and have no pose are `lost`, or `init`ialising: in mono, until
 two views have made a map. Where there is never a pose, all frames are, and errors are unknown.
 NEES is 1 where the covariance of the position is truthful, larger where it is too small, and
-unknown in mono. `fps` is of extraction and odometry, one after the other."""
+unknown in mono. `fps` is of extraction and odometry, one after the other.
+
+Small things decide much of what a single run comes to: --runs N runs each N times. Of several runs
+and sequences, the medians follow in a table of their own."""
 _EXAMPLES = """\
 examples:
   alike evaluate odometry ~/data/rgbd_dataset_freiburg1_xyz --mode rgbd --perturb
   alike evaluate odometry ~/data/kitti/sequences/00 ~/data/MH_01_easy --mode stereo
   alike evaluate odometry render:room --mode rgbd --perturb dropped,blur --extractors alike,orb
+  alike evaluate odometry DIR --mode rgbd --runs 5 --perturb dropped
+  alike evaluate odometry 'render:room?seed='{0..4} --mode stereo   # five rooms (bash)
   alike evaluate odometry DIR --mode rgbd --perturb --extractors alike,orb,sift,opencv-rgbd \\
       --json rows.json --plot rows.png
 
@@ -91,6 +98,13 @@ def add(benchmarks: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument(
         "--seed", type=at_least(0), default=0, metavar="N", help="of what is random"
     )
+    parser.add_argument(
+        "--runs",
+        type=at_least(1),
+        default=1,
+        metavar="N",
+        help="of each, the k-th begun at the k-th frame, with the seed + k",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw ATE against the level")
     parser.add_argument(
@@ -114,6 +128,8 @@ def _odometry(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         interrupted = True
     print(_table(rows))
+    if medians := _medians(rows):
+        print(f"\n{medians}")
     if options.plot and rows:
         _plot(options.plot, rows)
     return 130 if interrupted else 0
@@ -148,7 +164,7 @@ def _jobs(options: argparse.Namespace, config: Config, sequences: Sequences) -> 
         (called, sequence, name, run, trial)
         for called, (_, sequence) in sequences.items()
         for name, run in contenders.items()
-        for trial in trials(config.mode, names, options.seed, options.frames)
+        for trial in trials(config.mode, names, options.seed, options.frames, options.runs)
     ]
 
 
@@ -214,29 +230,50 @@ def _run(
 
     done = {row.key for row in rows}
     left = [job for job in jobs if (job[0], job[2], *_what(job[4])) not in done]
-    lengths = [min(filter(None, (len(job[1]), options.frames)), default=0) for job in left]
+    lengths = [
+        max(min(filter(None, (len(job[1]), options.frames)), default=0) - job[4].run, 0)
+        for job in left
+    ]
     with tqdm(total=sum(lengths) if all(lengths) else None, unit="frame") as bar:
         for name, sequence, extractor, contender, trial in left:
-            bar.set_description(" ".join([extractor, *map(str, _what(trial))]))
+            bar.set_description(f"{extractor} {trial.perturbation} {trial.level:g}")
             row = evaluate(name, sequence, extractor, contender, trial, config, bar.update)
             rows.append(row)
             if options.json:
                 _write(options.json, rows, settings)
 
 
-def _what(trial: Trial) -> tuple[str, float]:
-    return trial.perturbation, trial.level
+def _what(trial: Trial) -> tuple[str, float, int]:
+    return trial.perturbation, trial.level, trial.run
 
 
 def _table(rows: list[Row]) -> str:
     head = ["sequence", "extractor", "perturbation", "level"]
-    head += ["ATE m", "RPE m", "RPE deg", "lost", "init", "fps", "NEES"]
-    digits = ("g", ".4f", ".4f", ".3f", "d", "d", ".1f", ".2f")
+    head += ["ATE m", "RPE m", "RPE deg", "lost", "init", "fps", "NEES", "run"]
+    digits = ("g", ".4f", ".4f", ".3f", "d", "d", ".1f", ".2f", "d")
     body = [
         [*row.key[:3], *(_text(value, d) for value, d in zip(_figures(row), digits, strict=True))]
         for row in rows
     ]
     return text_table([head, *body], left=3)
+
+
+def _medians(rows: list[Row]) -> str:
+    """Over sequences and runs; empty where there is one of each. Without a pose, ATE is inf."""
+    groups: dict[tuple[str, str, float], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.extractor, row.perturbation, row.level), []).append(row)
+    if all(len(group) == 1 for group in groups.values()):
+        return ""
+    head = ["extractor", "perturbation", "level", "of", "ATE m", "worst", "lost", "NEES"]
+    body = []
+    for (extractor, perturbation, level), group in groups.items():
+        ate = [inf if row.ate_rmse_m is None else row.ate_rmse_m for row in group]
+        nees = [row.nees for row in group if row.nees is not None]
+        figures = [len(group), f"{median(ate):.5f}", f"{max(ate):.5f}", sum(r.lost for r in group)]
+        figures.append(f"{median(nees):.2f}" if nees else "-")
+        body.append([extractor, perturbation, f"{level:g}", *map(str, figures)])
+    return "medians\n" + text_table([head, *body], left=2)
 
 
 def _figures(row: Row) -> list[float | None]:

@@ -32,7 +32,7 @@ class Row:
     Lengths are metres, mono's after alignment with scale: unknown where the camera hardly moved.
     ATE and RPE are of the frames that have a pose. Those that were seen and have none count as
     `initialising` until a map is there, which mono builds of two views, and as `lost` afterwards.
-    nees is 1 where the covariance of the position is truthful.
+    nees is 1 where the covariance of the position is truthful. `run` begins at that frame.
     """
 
     sequence: str
@@ -46,11 +46,12 @@ class Row:
     initialising: int
     fps: float | None
     nees: float | None
+    run: int = 0
 
     @property
-    def key(self) -> tuple[str, str, str, float]:
+    def key(self) -> tuple[str, str, str, float, int]:
         """What was run, apart from how it went."""
-        return self.sequence, self.extractor, self.perturbation, self.level
+        return self.sequence, self.extractor, self.perturbation, self.level, self.run
 
 
 class Contender(Protocol):
@@ -133,30 +134,38 @@ class OpencvRgbd:
 
 @dataclass(frozen=True)
 class Trial:
-    """A perturbation at a level, and how many frames of a sequence to run, None for all."""
+    """A perturbation at a level, on all or the first `frames` of a sequence.
+
+    The k-th `run` begins at the k-th frame and draws from seed + k: what an error owes to chance.
+    """
 
     perturbation: str = NONE
     level: float = 0.0
     seed: int = 0
     frames: int | None = None
+    run: int = 0
 
     def of(
         self, sequence: Sequence, tick: Callable[[], object]
     ) -> Iterator[tuple[CameraFrame, CameraFrame]]:
         """Pairs of original and perturbed frames; tick is called for each original."""
-        originals = _ticking(islice(sequence, self.frames), tick)
+        originals = _ticking(islice(sequence, self.run, self.frames), tick)
         if self.perturbation == NONE:
             return ((frame, frame) for frame in originals)
-        return perturb(originals, self.perturbation, self.level, self.seed)
+        return perturb(originals, self.perturbation, self.level, self.seed + self.run)
 
 
-def trials(mode: str, perturbations: Iterable[str], seed: int, frames: int | None) -> list[Trial]:
-    """The run without any perturbation first, then those that matter in a mode at their levels."""
-    found = [Trial(seed=seed, frames=frames)]
-    for name in perturbations:
-        if mode in PERTURBATIONS[name].modes:
-            found += [Trial(name, level, seed, frames) for level in PERTURBATIONS[name].levels]
-    return found
+def trials(
+    mode: str, perturbations: Iterable[str], seed: int, frames: int | None, runs: int = 1
+) -> list[Trial]:
+    """Runs without any perturbation first, then of those that matter in a mode at their levels."""
+    levels = [(NONE, 0.0)] + [
+        (name, level)
+        for name in perturbations
+        if mode in PERTURBATIONS[name].modes
+        for level in PERTURBATIONS[name].levels
+    ]
+    return [Trial(name, level, seed, frames, run) for name, level in levels for run in range(runs)]
 
 
 def evaluate(
@@ -197,6 +206,7 @@ def evaluate(
         initialising=metrics.initialising,
         fps=metrics.fps,
         nees=_nees(run, sequence),
+        run=trial.run,
     )
 
 

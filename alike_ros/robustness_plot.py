@@ -15,8 +15,8 @@ from alike_ros.odometry_evaluation import Row
 def plot_robustness(path: Path, rows: list[Row]) -> None:
     """Draws ATE against the level, a column per perturbation and a line of plots per sequence.
 
-    At the left end of each line are the frames as they are. A number at a point is that of the
-    lost frames: the ATE tells nothing of them.
+    At the left end of each line are the frames as they are. Of several runs, the line has the
+    medians. A number at a point is that of the lost frames: the ATE tells nothing of them.
     """
     import matplotlib
 
@@ -50,19 +50,25 @@ def plot_robustness(path: Path, rows: list[Row]) -> None:
 
 
 def _draw_levels(axis: Any, name: str, rows: Iterable[Row], colour: str) -> None:
-    """One curve: the run without perturbation, then the levels of one, evenly spaced."""
+    """One curve of medians: no perturbation, then the levels of one, evenly spaced; all runs."""
     unit, levels = (
         (PERTURBATIONS[name].unit, PERTURBATIONS[name].levels) if name != NONE else ("", ())
     )
     places = {(NONE, 0.0): 0} | {(name, level): i for i, level in enumerate(levels, 1)}
+    runs: dict[int, list[Row]] = {}
+    for row in rows:
+        if (row.perturbation, row.level) in places:
+            runs.setdefault(places[row.perturbation, row.level], []).append(row)
     points = [
-        (places[row.perturbation, row.level], row.ate_rmse_m or np.nan, row.lost)
-        for row in rows
-        if (row.perturbation, row.level) in places
+        (place, np.median([row.ate_rmse_m or np.nan for row in here]), sum(r.lost for r in here))
+        for place, here in runs.items()
     ]
     axis.set_xticks(range(len(places)), ["none", *(f"{level:g}" for level in levels)])
     axis.set_xlabel(unit)
     axis.plot([x for x, _, _ in points], [y for _, y, _ in points], "o-", color=colour)
+    for place, here in runs.items():
+        errors = [row.ate_rmse_m or np.nan for row in here]
+        axis.plot([place] * len(here), errors, ".", color=colour, alpha=0.4)
     for x, y, lost in points:
         if lost and np.isfinite(y):
             axis.annotate(f" {lost}", (x, y), color=colour, fontsize="small")

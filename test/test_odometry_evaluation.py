@@ -25,7 +25,7 @@ from alike_ros.trajectory import Trajectory
 ROOT = Path(__file__).parents[1]
 KEYS = [
     *("sequence", "extractor", "perturbation", "level", "ate_rmse_m", "rpe_trans_rmse_m"),
-    *("rpe_rot_rmse_deg", "lost", "initialising", "fps", "nees"),
+    *("rpe_rot_rmse_deg", "lost", "initialising", "fps", "nees", "run"),
 ]
 RGBD = override(Config(), {"mode": "rgbd", "detector.top_k": 500})
 
@@ -77,6 +77,42 @@ def test_command_writes_rows_and_a_picture(tmp_path, capsys):
     again = json.loads(rows_file.read_text())
     assert again[:-1] == rows[:-1]
     assert {**again[-1], "fps": 0} == {**rows[-1], "fps": 0}
+
+
+def test_runs_begin_later_and_their_medians_are_told(tmp_path, capsys):
+    """Random changes differ from run to run: their seeds do."""
+    rows_file, picture = tmp_path / "rows.json", tmp_path / "rows.png"
+    arguments = [
+        *("evaluate", "odometry", "render:room?frames=9", "--mode", "rgbd", "--extractors", "orb"),
+        *("--perturb", "stamp-jitter", "--json", str(rows_file), "--plot", str(picture)),
+    ]
+    assert main([*arguments, "--runs", "2"]) == 0
+    first = json.loads(rows_file.read_text())
+    assert main([*arguments, "--runs", "3", "--resume"]) == 0
+    rows = json.loads(rows_file.read_text())
+    assert rows[:8] == first  # the others are new
+    assert [row["run"] for row in rows] == [0, 1] * 4 + [2] * 4
+    medians = capsys.readouterr().out.rpartition("medians\n")[2].splitlines()[1:]
+    levels = ("none", "0"), ("stamp-jitter", "1"), ("stamp-jitter", "5"), ("stamp-jitter", "10")
+    for line, (name, level) in zip(medians, levels, strict=True):
+        cells = line.split()
+        errors = [
+            row["ate_rmse_m"]
+            for row in rows
+            if (row["perturbation"], row["level"]) == (name, float(level))
+        ]
+        assert len(set(errors)) == 3
+        assert cells[:4] == ["orb", name, level, "3"]
+        assert float(cells[4]) == pytest.approx(np.median(errors), abs=6e-5)
+        assert float(cells[5]) == pytest.approx(max(errors), abs=6e-5)
+
+
+def test_later_runs_leave_out_the_first_frames():
+    frames = open_sequence("render:room?frames=6", "rgbd")
+    stamps = [frame.stamp_ns for frame in frames]
+    ran = [frame.stamp_ns for frame, _ in Trial(run=2, frames=5).of(frames, lambda: None)]
+    assert ran == stamps[2:5]
+    assert not list(Trial(run=6).of(frames, lambda: None))
 
 
 @pytest.mark.parametrize(
@@ -257,6 +293,9 @@ def test_trials_start_plain_and_leave_out_what_does_not_matter():
     assert len(by_mode["rgbd"]) == 1 + 3 * len(names)
     missing = {t.perturbation for t in by_mode["rgbd"]} - {t.perturbation for t in by_mode["mono"]}
     assert missing == {"depth-holes"}
+    thrice = trials("mono", ["jpeg"], 0, None, runs=3)
+    assert [(t.level, t.run) for t in thrice[:4]] == [(0, 0), (0, 1), (0, 2), (50, 0)]
+    assert len(thrice) == 12
 
 
 @pytest.mark.skipif(not is_available(), reason="this OpenCV has no RGB-D odometry")
