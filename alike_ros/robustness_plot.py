@@ -55,20 +55,18 @@ def _draw_levels(axis: Any, name: str, rows: Iterable[Row], colour: str) -> None
         (PERTURBATIONS[name].unit, PERTURBATIONS[name].levels) if name != NONE else ("", ())
     )
     places = {(NONE, 0.0): 0} | {(name, level): i for i, level in enumerate(levels, 1)}
-    runs: dict[int, list[Row]] = {}
+    errors: dict[int, list[float]] = {}
+    lost: dict[int, int] = {}
     for row in rows:
-        if (row.perturbation, row.level) in places:
-            runs.setdefault(places[row.perturbation, row.level], []).append(row)
-    points = [
-        (place, np.median([row.ate_rmse_m or np.nan for row in here]), sum(r.lost for r in here))
-        for place, here in runs.items()
-    ]
+        place = places.get((row.perturbation, row.level))
+        if place is not None:
+            errors.setdefault(place, []).append(row.ate_rmse_m or np.nan)
+            lost[place] = lost.get(place, 0) + row.lost
+    medians = {place: float(np.median(runs)) for place, runs in errors.items()}
     axis.set_xticks(range(len(places)), ["none", *(f"{level:g}" for level in levels)])
     axis.set_xlabel(unit)
-    axis.plot([x for x, _, _ in points], [y for _, y, _ in points], "o-", color=colour)
-    for place, here in runs.items():
-        errors = [row.ate_rmse_m or np.nan for row in here]
-        axis.plot([place] * len(here), errors, ".", color=colour, alpha=0.4)
-    for x, y, lost in points:
-        if lost and np.isfinite(y):
-            axis.annotate(f" {lost}", (x, y), color=colour, fontsize="small")
+    axis.plot(list(medians), list(medians.values()), "o-", color=colour)
+    for place, median in medians.items():
+        axis.plot([place] * len(errors[place]), errors[place], ".", color=colour, alpha=0.4)
+        if lost[place] and np.isfinite(median):
+            axis.annotate(f" {lost[place]}", (place, median), color=colour, fontsize="small")
